@@ -1,0 +1,201 @@
+"""The decoder: embeddings, pre-norm blocks of attention and SwiGLU, final norm, output projection.
+
+Parameter names are Hugging Face's, so a checkpoint maps one to one. Legend: B batch, T sequence, D hidden, H query heads,
+K key/value heads, E head dim, V vocabulary.
+"""
+
+from dataclasses import dataclass
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kwen.model.attention import CacheView, KVCache, attend, attend_plainly, document_mask, document_positions
+from kwen.model.config import ModelConfig
+from kwen.model.rope import inverse_frequencies, rotate, rotation
+
+PLAIN_ATTENTION_LIMIT = 512
+"""On a CPU, training rows up to this length use `attend_plainly`."""
+
+
+class RMSNorm(nn.Module):
+    """Root-mean-square norm over the last dimension, computed in float32 (arXiv 1910.07467)."""
+
+    def __init__(self, size: int, eps: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(size))
+        self.eps = eps
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalise `x` (..., size)."""
+        wide = x.float()
+        scaled = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
+        return self.weight * scaled.to(x.dtype)
+
+
+@dataclass
+class _Context:
+    """What every layer of one forward pass shares."""
+
+    cos: Tensor
+    sin: Tensor
+    mask: Tensor | None
+    cache: CacheView | None
+    plain: bool
+
+
+class Attention(nn.Module):
+    """Multi-head attention with grouped keys and values; bias and q/k norm as configured."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        D, E = config.hidden_size, config.head_dim
+        H, K = config.num_attention_heads, config.num_key_value_heads
+        self.layer, self.head_dim = layer, E
+        self.q_proj = nn.Linear(D, H * E, bias=config.attention_bias)
+        self.k_proj = nn.Linear(D, K * E, bias=config.attention_bias)
+        self.v_proj = nn.Linear(D, K * E, bias=config.attention_bias)
+        self.o_proj = nn.Linear(H * E, D, bias=config.attention_output_bias)
+        self.q_norm = RMSNorm(E, config.rms_norm_eps) if config.qk_norm else None
+        self.k_norm = RMSNorm(E, config.rms_norm_eps) if config.qk_norm else None
+
+    def forward(self, x: Tensor, context: _Context) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        B, T, _ = x.shape
+        q = self.q_proj(x).view(B, T, -1, self.head_dim)
+        k = self.k_proj(x).view(B, T, -1, self.head_dim)
+        v = self.v_proj(x).view(B, T, -1, self.head_dim).transpose(1, 2)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q = rotate(q.transpose(1, 2), context.cos, context.sin)
+        k = rotate(k.transpose(1, 2), context.cos, context.sin)
+        if context.cache is not None:
+            k, v = context.cache.update(self.layer, k, v)
+        if context.plain and context.mask is not None:
+            y = attend_plainly(q, k, v, context.mask)
+        else:
+            y = attend(q, k, v, context.mask)
+        return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
+
+
+class MLP(nn.Module):
+    """SwiGLU feed-forward layer (arXiv 2002.05202)."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        D, W = config.hidden_size, config.intermediate_size
+        self.gate_proj = nn.Linear(D, W, bias=config.mlp_bias)
+        self.up_proj = nn.Linear(D, W, bias=config.mlp_bias)
+        self.down_proj = nn.Linear(W, D, bias=config.mlp_bias)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        return self.down_proj(F.silu(self.gate_proj(x)) * self.up_proj(x))
+
+
+class Block(nn.Module):
+    """One decoder layer: both halves normalise first and add to the residual stream."""
+
+    def __init__(self, config: ModelConfig, layer: int) -> None:
+        super().__init__()
+        self.self_attn = Attention(config, layer)
+        self.mlp = MLP(config)
+        self.input_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+        self.post_attention_layernorm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, x: Tensor, context: _Context) -> Tensor:
+        """(B, T, D) to (B, T, D)."""
+        x = x + self.self_attn(self.input_layernorm(x), context)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Decoder(nn.Module):
+    """Embedding, layers and final norm: what Hugging Face keeps under the prefix `model.`."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.embed_tokens = nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = nn.ModuleList(Block(config, layer) for layer in range(config.num_hidden_layers))
+        self.norm = RMSNorm(config.hidden_size, config.rms_norm_eps)
+
+
+class Transformer(nn.Module):
+    """The causal language model. Weights are uninitialised noise until `initialize` or a checkpoint fills them."""
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.model = Decoder(config)
+        self.lm_head = None if config.tie_word_embeddings else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        with torch.device("cpu"):  # real even when the module is built on the meta device: no checkpoint holds it
+            frequencies, self.rope_factor = inverse_frequencies(config)
+        self.register_buffer("frequencies", frequencies, persistent=False)
+
+    def _apply(self, fn, recurse: bool = True):  # noqa: ANN001, ANN202 (torch's own signature)
+        """Moves follow the module, casts do not: the inverse frequencies stay float32."""
+        frequencies = self.frequencies
+        super()._apply(fn, recurse)
+        self.frequencies = frequencies.to(self.frequencies.device if not self.frequencies.is_meta else "cpu")
+        return self
+
+    @property
+    def output_weight(self) -> Tensor:
+        """The output projection (V, D): its own matrix, or the embedding where tied."""
+        return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
+
+    def hidden(
+        self,
+        token_ids: Tensor,
+        *,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        cache: KVCache | None = None,
+        slots: Tensor | None = None,
+    ) -> Tensor:
+        """Hidden states (B, T, D) after the final norm for `token_ids` (B, T).
+
+        positions: (B, T), default 0 to T-1, or restarting with each document.
+        documents: (B, T) ids, runs of equal ids; a token attends within its document alone.
+        cache, slots: read and extend the keys and values of these slots (B,) (default 0 to B-1); needs `positions`.
+        """
+        B, T = token_ids.shape
+        view, mask, plain = None, None, False
+        if cache is not None:
+            if positions is None:
+                raise ValueError("a cache needs positions")
+            view = CacheView(cache, positions, slots)
+            mask = view.mask
+        else:
+            plain = self.training and token_ids.device.type == "cpu" and T <= PLAIN_ATTENTION_LIMIT
+            if documents is not None:
+                mask = document_mask(documents)
+                positions = document_positions(documents) if positions is None else positions
+            elif plain:
+                mask = torch.ones(T, T, dtype=torch.bool, device=token_ids.device).tril()
+            if positions is None:
+                positions = torch.arange(T, device=token_ids.device).expand(B, T)
+            if plain:
+                mask = torch.where(cast(Tensor, mask), 0.0, float("-inf"))
+        cos, sin = rotation(positions, self.frequencies, self.rope_factor)
+        context = _Context(cos, sin, mask, view, plain)
+        x = self.model.embed_tokens(token_ids)
+        for layer in self.model.layers:
+            x = layer(x, context)
+        return self.model.norm(x)
+
+    def project(self, hidden: Tensor) -> Tensor:
+        """Logits (..., V) of hidden states (..., D)."""
+        return F.linear(hidden, self.output_weight)
+
+    def forward(
+        self,
+        token_ids: Tensor,
+        *,
+        positions: Tensor | None = None,
+        documents: Tensor | None = None,
+        cache: KVCache | None = None,
+        slots: Tensor | None = None,
+    ) -> Tensor:
+        """Logits (B, T, V); the arguments are those of `hidden`."""
+        return self.project(self.hidden(token_ids, positions=positions, documents=documents, cache=cache, slots=slots))
