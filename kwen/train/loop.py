@@ -1,0 +1,223 @@
+"""The training loop: pretraining, SFT and whatever else trains run through it.
+
+One step: make the global batch of (seed, step); each rank takes its rows, in micro-batches; losses are sums weighted by the
+global count of trained tokens; gradients are added over the ranks; a sane gradient norm updates the weights. Every
+`checkpoint_every` steps the whole state is written, so that the same command after a kill goes on to the same weights.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
+
+from kwen.errors import UserError
+from kwen.files import json_hash
+from kwen.model.transformer import Transformer
+from kwen.progress import Progress, silent
+from kwen.train.batches import Batch, Batches
+from kwen.train.checkpoint import load_checkpoint, save_checkpoint
+from kwen.train.loss import chunk_loss, linear_cross_entropy
+from kwen.train.metrics import MetricsLog, flops_per_token, matmul_peak
+from kwen.train.optimizer import Optimizer, OptimizerConfig, ScheduleConfig, learning_rate_scale
+from kwen.train.parallel import Group
+
+
+class TrainingConfig(BaseModel):
+    """Settings of a training run; lengths are in steps and tokens, never in seconds."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    steps: int = Field(gt=0)
+    batch_tokens: int = Field(gt=0, description="tokens of a global batch: rows times sequence_length")
+    sequence_length: int = Field(gt=1)
+    micro_batch_tokens: int | None = Field(None, gt=0, description="tokens a rank takes at once; None: its whole share")
+    optimizer: OptimizerConfig = OptimizerConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    packing: Literal["best_fit", "concatenate"] = "best_fit"
+    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    reduce_precision: Literal["float32", "bfloat16"] = "float32"
+    compile: bool = False
+    checkpoint_every: int = Field(200, gt=0)
+    log_every: int = Field(10, gt=0)
+    skip_sigma: float | None = Field(6.0, gt=0, description="skip a step whose log gradient norm lies this far above its mean")
+    tensorboard: bool = False
+
+    @property
+    def rows(self) -> int:
+        """Rows of a global batch."""
+        return self.batch_tokens // self.sequence_length
+
+
+class NormWatch:
+    """Running statistics of the log gradient norm, and the verdict whether a step is sane; they are part of the state."""
+
+    DECAY, LEAST = 0.98, 30
+
+    def __init__(self, sigma: float | None) -> None:
+        self.sigma = sigma
+        self.count, self.mean, self.variance, self.skipped = 0, 0.0, 0.0, 0
+
+    def accepts(self, norm: float) -> bool:
+        """Whether to take a step with this gradient norm; a sane norm enters the statistics, another is counted."""
+        if not math.isfinite(norm):
+            self.skipped += 1
+            return False
+        value = math.log(norm + 1e-12)
+        deviation = max(math.sqrt(self.variance), 0.05)
+        if self.sigma is not None and self.count >= self.LEAST and value > self.mean + self.sigma * deviation:
+            self.skipped += 1
+            return False
+        weight = max(1 - self.DECAY, 1 / (self.count + 1))
+        change = value - self.mean
+        self.mean += weight * change
+        self.variance = (1 - weight) * (self.variance + weight * change * change)
+        self.count += 1
+        return True
+
+    def state(self) -> dict[str, float]:
+        """The statistics as plain numbers."""
+        return {"count": self.count, "mean": self.mean, "variance": self.variance, "skipped": self.skipped}
+
+    def load(self, state: dict[str, float]) -> None:
+        """Take up what `state` gave."""
+        self.count, self.skipped = int(state["count"]), int(state["skipped"])
+        self.mean, self.variance = state["mean"], state["variance"]
+
+
+def training_dtype(precision: str, device: torch.device) -> torch.dtype:
+    """float32, or bfloat16 where asked, or where the hardware multiplies it faster (`auto`)."""
+    if precision == "auto":
+        fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()
+        return torch.bfloat16 if fast else torch.float32
+    return getattr(torch, precision)
+
+
+def train(
+    model: Transformer,
+    batches: Batches,
+    config: TrainingConfig,
+    *,
+    group: Group,
+    work: Path,
+    run: dict[str, Any],
+    progress: Progress = silent,
+) -> dict[str, Any]:
+    """Train `model` in place on every rank and return the metrics of the run.
+
+    work: folder of the checkpoint and of metrics.jsonl (rank 0 writes). run: what else shapes this run (seed, data, initial
+    weights), as plain data; with the configuration it names the run a checkpoint belongs to.
+    Raises UserError when the rows do not divide among the ranks.
+    """
+    if config.rows == 0 or config.rows % group.world:
+        raise UserError(
+            f"batch_tokens {config.batch_tokens} gives {config.rows} rows of {config.sequence_length}, which {group.world} ranks cannot "
+            "share: make batch_tokens a multiple of sequence_length times ranks"
+        )
+    device = next(model.parameters()).device
+    dtype = training_dtype(config.precision, device)
+    model.train()
+    loss_of = _loss_function(model, dtype, config.compile)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    optimizer = Optimizer(model, config.optimizer)
+    watch = NormWatch(config.skip_sigma)
+    name = json_hash({"config": config.model_dump(), "model": asdict(model.config), "run": run})
+    step = _resume(work / "checkpoint", name, model, optimizer, watch)
+    log = MetricsLog(work / "metrics.jsonl", step, work / "tensorboard" if config.tensorboard else None) if group.rank == 0 else None
+    peak = matmul_peak(dtype, device) * group.world
+    flops = flops_per_token(model.config, config.sequence_length)
+    losses, trained_tokens, started, mark = 0.0, 0.0, time.monotonic(), (time.monotonic(), step)
+    while step < config.steps:
+        scale = learning_rate_scale(config.schedule, step, config.steps)
+        batch = batches(step, group.rank, group.world).to(device)
+        loss, count = _gradients(batch, config, loss_of, group)
+        group.add_gradients(parameters, getattr(torch, config.reduce_precision))
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip, foreach=True))
+        if watch.accepts(norm):
+            optimizer.step(scale)
+        for p in parameters:
+            p.grad = None
+        step += 1
+        losses, trained_tokens = losses + loss, trained_tokens + count
+        checkpoint_due = step % config.checkpoint_every == 0 and step < config.steps
+        if checkpoint_due or step % config.log_every == 0 or step == config.steps:
+            total = float(group.add(torch.tensor(losses, dtype=torch.float64)))
+            now, since = time.monotonic(), step - mark[1]
+            speed = since * config.batch_tokens / max(now - mark[0], 1e-9)
+            facts = {
+                "loss": total / since,
+                "grad_norm": norm,
+                "lr": scale * config.optimizer.lr,
+                "trained_tokens": trained_tokens / since,
+                "skipped_steps": watch.skipped,
+                "tokens_per_s": speed,
+                "mfu": speed * flops / peak,
+            }
+            if log is not None:
+                log.write({"step": step, **facts})
+            progress(step, config.steps, loss=facts["loss"], tokens_per_s=speed)
+            losses, trained_tokens, mark = 0.0, 0.0, (now, step)
+        if checkpoint_due and group.rank == 0:
+            tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
+            tensors |= {f"optimizer/{key}": value for key, value in optimizer.state_dict().items()}
+            save_checkpoint(work / "checkpoint", tensors, {"run": name, "step": step, "norm": watch.state()})
+    if log is not None:
+        log.close()
+    model.eval()
+    return {
+        "steps": config.steps,
+        "tokens": config.steps * config.batch_tokens,
+        "skipped_steps": watch.skipped,
+        "parameters": model.config.num_parameters,
+        "record": {"train_seconds": time.monotonic() - started, "matmul_peak_gflops": peak / 1e9},
+    }
+
+
+LossFunction = Callable[[Batch, Tensor], Tensor]
+
+
+def _loss_function(model: Transformer, dtype: torch.dtype, compiled: bool) -> LossFunction:
+    """The loss of a batch given each token's final weight (B, T); compiled layer by layer, so that a deep model costs no more."""
+    chunk = torch.compile(chunk_loss, dynamic=False) if compiled else chunk_loss
+    if compiled:
+        for layer in model.model.layers:
+            layer.compile(dynamic=False)
+
+    def loss_of(batch: Batch, weights: Tensor) -> Tensor:
+        with torch.autocast(batch.token_ids.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
+            hidden = model.hidden(batch.token_ids, documents=batch.documents)
+        flat = hidden.reshape(-1, hidden.shape[-1])
+        return linear_cross_entropy(
+            flat, model.output_weight, batch.targets.reshape(-1), weights.reshape(-1), dtype=dtype, chunk=chunk
+        )
+
+    return loss_of
+
+
+def _gradients(batch: Batch, config: TrainingConfig, loss_of: LossFunction, group: Group) -> tuple[float, float]:
+    """Leave this rank's gradients on the parameters; return its share of the mean loss, and the global trained tokens."""
+    count = float(group.add(batch.weights.sum().double()))
+    weights = batch.weights / max(count, 1.0)
+    rows = batch.token_ids.shape[0]
+    at_once = rows if config.micro_batch_tokens is None else max(1, config.micro_batch_tokens // config.sequence_length)
+    total = 0.0
+    for start in range(0, rows, at_once):
+        loss = loss_of(batch.rows(start, start + at_once), weights[start : start + at_once])
+        loss.backward()
+        total += float(loss.detach())
+    return total, count
+
+
+def _resume(path: Path, run: str, model: Transformer, optimizer: Optimizer, watch: NormWatch) -> int:
+    found = load_checkpoint(path, run)
+    if found is None:
+        return 0
+    tensors, state = found
+    model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
+    optimizer.load_state_dict({name[10:]: value for name, value in tensors.items() if name.startswith("optimizer/")})
+    watch.load(state["norm"])
+    return state["step"]

@@ -1,0 +1,136 @@
+"""Training gives the same weights whatever the micro-batch, the ranks, or an interruption."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from kwen.errors import UserError
+from kwen.model.config import ModelConfig
+from kwen.model.initialize import initialize
+from kwen.model.transformer import Transformer
+from kwen.train.batches import Batches, Documents
+from kwen.train.loop import NormWatch, TrainingConfig, train
+from kwen.train.loss import linear_cross_entropy
+from kwen.train.optimizer import OptimizerConfig, ScheduleConfig, learning_rate_scale
+from kwen.train.parallel import Group, Ranks
+
+TINY = ModelConfig(64, 32, 48, 2, 2, 2, 16)
+
+
+def tiny_training(group: Group, *, work: str, settings: dict, stop_after: int | None = None) -> dict[str, list[float]]:
+    """Train a tiny model and give its weights as lists; importable, so that ranks can run it."""
+    model = Transformer(TINY)
+    initialize(model, "scaled", 0)
+    generator = np.random.Generator(np.random.PCG64(0))
+    lengths = generator.integers(5, 40, 200)
+    documents = Documents(generator.integers(0, 64, lengths.sum()), np.concatenate(([0], np.cumsum(lengths))))
+    config = TrainingConfig(**({"steps": 12, "batch_tokens": 128, "sequence_length": 16, "precision": "float32"} | settings))
+    batches = Batches(documents, row_length=16, rows=8, seed=0)
+
+    def stop(done: float, total: float, **facts: float | str) -> None:
+        if done == stop_after:
+            raise KeyboardInterrupt
+
+    train(model, batches, config, group=group, work=Path(work), run={"seed": 0}, progress=stop)
+    return {name: value.flatten().tolist() for name, value in model.state_dict().items()}
+
+
+def _largest_difference(a: dict[str, list[float]], b: dict[str, list[float]]) -> float:
+    return max(float(np.abs(np.array(a[name]) - np.array(b[name])).max()) for name in a)
+
+
+def test_chunked_loss_and_gradients_equal_plain_cross_entropy() -> None:
+    torch.manual_seed(0)
+    hidden, weight = torch.randn(700, 24, requires_grad=True), torch.randn(50, 24, requires_grad=True)
+    targets, weights = torch.randint(0, 50, (700,)), (torch.rand(700) < 0.6).float() / 400
+    loss = linear_cross_entropy(hidden, weight, targets, weights)
+    plain = (F.cross_entropy(hidden @ weight.T, targets, reduction="none") * weights).sum()
+    for got, expected in zip(torch.autograd.grad(loss, (hidden, weight)), torch.autograd.grad(plain, (hidden, weight)), strict=True):
+        assert torch.allclose(got, expected, atol=1e-6)
+    assert torch.allclose(loss, plain)
+
+
+@pytest.mark.parametrize(("optimizer", "tolerance"), [("adamw", 1e-5), ("muon", 1e-3)])  # Muon orthogonalises in bf16
+def test_accumulation_changes_nothing_but_memory(tmp_path: Path, optimizer: str, tolerance: float) -> None:
+    settings = {"optimizer": {"kind": optimizer}, "steps": 6}
+    whole = tiny_training(Group(), work=str(tmp_path / "a"), settings=settings)
+    parts = tiny_training(Group(), work=str(tmp_path / "b"), settings=settings | {"micro_batch_tokens": 32})
+    assert _largest_difference(whole, parts) < tolerance
+
+
+def test_two_ranks_equal_one(tmp_path: Path) -> None:
+    one = tiny_training(Group(), work=str(tmp_path / "one"), settings={})
+    with Ranks(2) as ranks:
+        two = ranks.run(tiny_training, {"work": str(tmp_path / "two"), "settings": {}})
+    assert _largest_difference(one, two) < 1e-5
+
+
+def test_an_interrupted_run_continues_to_identical_weights_and_metrics(tmp_path: Path) -> None:
+    settings = {"checkpoint_every": 5, "log_every": 2, "optimizer": {"kind": "muon"}}
+    whole = tiny_training(Group(), work=str(tmp_path / "whole"), settings=settings)
+    with pytest.raises(KeyboardInterrupt):
+        tiny_training(Group(), work=str(tmp_path / "cut"), settings=settings, stop_after=8)
+    assert tiny_training(Group(), work=str(tmp_path / "cut"), settings=settings) == whole
+    rows = [[json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()] for run in ("whole", "cut")]
+    timed = ("tokens_per_s", "mfu")
+    assert [[{k: v for k, v in row.items() if k not in timed} for row in run] for run in rows][0] == [
+        {k: v for k, v in row.items() if k not in timed} for row in rows[1]
+    ]
+
+
+def test_killed_and_run_again_gives_identical_weights(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import torch; torch.set_num_threads(1)\n"
+        "from test_loop import tiny_training; from kwen.train.parallel import Group\n"
+        "tiny_training(Group(), work=sys.argv[2], settings={'steps': 4000, 'checkpoint_every': 2})"
+    )
+    process = subprocess.Popen([sys.executable, "-c", script, str(Path(__file__).parent), str(tmp_path / "cut")])
+    state = tmp_path / "cut" / "checkpoint" / "state.json"
+    while not state.exists():
+        assert process.poll() is None
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    step = json.loads(state.read_text())["step"]
+    # The killed run was longer: only a run of the same configuration may continue its checkpoint.
+    assert tiny_training(Group(), work=str(tmp_path / "cut"), settings={}) == tiny_training(Group(), work=str(tmp_path / "new"), settings={})
+    assert step >= 2
+
+
+def test_a_checkpoint_of_another_configuration_is_not_continued(tmp_path: Path) -> None:
+    tiny_training(Group(), work=str(tmp_path), settings={"checkpoint_every": 4})
+    fresh = tiny_training(Group(), work=str(tmp_path / "fresh"), settings={"checkpoint_every": 4, "optimizer": {"lr": 1e-2}})
+    assert tiny_training(Group(), work=str(tmp_path), settings={"checkpoint_every": 4, "optimizer": {"lr": 1e-2}}) == fresh
+
+
+def test_insane_gradient_norms_are_skipped_and_counted() -> None:
+    watch = NormWatch(6.0)
+    assert all(watch.accepts(1.0 + 0.05 * (i % 5)) for i in range(60))
+    assert not watch.accepts(float("nan")) and not watch.accepts(float("inf")) and not watch.accepts(50.0)
+    assert watch.accepts(1.1) and watch.skipped == 3
+    again = NormWatch(6.0)
+    again.load(json.loads(json.dumps(watch.state())))
+    assert again.state() == watch.state()
+
+
+def test_schedule_warms_up_and_ends_at_its_final_share() -> None:
+    config = ScheduleConfig(kind="cosine", warmup_steps=10, final=0.1)
+    scales = [learning_rate_scale(config, step, 100) for step in range(100)]
+    assert scales[0] == pytest.approx(0.1) and max(scales) == pytest.approx(1.0) and scales[-1] == pytest.approx(0.1)
+    assert all(a >= b for a, b in zip(scales[10:], scales[11:], strict=False))
+
+
+def test_the_default_optimizer_is_the_reports() -> None:
+    config = OptimizerConfig()
+    assert (config.kind, config.beta1, config.beta2, config.eps, config.weight_decay, config.clip) == ("adamw", 0.9, 0.95, 1e-8, 0.1, 1.0)
+
+
+def test_rows_that_ranks_cannot_share_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="ranks cannot share"):
+        tiny_training(Group(0, 3), work=str(tmp_path), settings={})
