@@ -15,8 +15,10 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from kwen.progress import Progress, silent
+
 RankFunction = Callable[..., Any]
-"""Called as function(group, **arguments) on every rank; it must be importable, its arguments plain data."""
+"""Called as function(group, progress=..., **arguments) on every rank; it must be importable, its arguments plain data."""
 
 
 class Group:
@@ -38,7 +40,8 @@ class Group:
         gradients = [p.grad for p in parameters if p.grad is not None]
         flat = torch.cat([gradient.reshape(-1).to(dtype) for gradient in gradients])
         dist.all_reduce(flat)
-        torch._foreach_copy_(gradients, [part.view_as(g) for part, g in zip(flat.split([g.numel() for g in gradients]), gradients, strict=True)])
+        for part, gradient in zip(flat.split([gradient.numel() for gradient in gradients]), gradients, strict=True):
+            gradient.copy_(part.view_as(gradient))
 
     def barrier(self) -> None:
         """Wait until every rank is here."""
@@ -67,13 +70,13 @@ class Ranks:
             there.close()
             self._workers.append((process, here))
 
-    def run(self, function: RankFunction, arguments: Mapping[str, Any]) -> Any:
-        """function(group, **arguments) on every rank; returns rank 0's result.
+    def run(self, function: RankFunction, arguments: Mapping[str, Any], progress: Progress = silent) -> Any:
+        """function(group, progress=..., **arguments) on every rank; rank 0 alone tells `progress`; returns rank 0's result.
 
         Raises what rank 0 raised, or RuntimeError with the traceback of another rank.
         """
         if self.world == 1:
-            return function(Group(), **arguments)
+            return function(Group(), progress=progress, **arguments)
         self.start()
         for _, connection in self._workers:
             connection.send((function, dict(arguments)))
@@ -82,7 +85,7 @@ class Ranks:
         threads = torch.get_num_threads()
         torch.set_num_threads(max(1, threads // self.world))
         try:
-            result = function(Group(0, self.world), **arguments)
+            result = function(Group(0, self.world), progress=progress, **arguments)
             for rank, (_, connection) in enumerate(self._workers, 1):
                 failure = connection.recv()
                 if failure:
@@ -132,7 +135,7 @@ def _serve(rank: int, world: int, folder: str, connection: Connection) -> None:
         failure = ""
         try:
             _join(rank, world, folder)
-            function(Group(rank, world), **arguments)
+            function(Group(rank, world), progress=silent, **arguments)
         except BaseException:
             failure = traceback.format_exc()
         try:

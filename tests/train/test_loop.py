@@ -15,6 +15,7 @@ from kwen.errors import UserError
 from kwen.model.config import ModelConfig
 from kwen.model.initialize import initialize
 from kwen.model.transformer import Transformer
+from kwen.progress import Progress, silent
 from kwen.train.batches import Batches, Documents
 from kwen.train.loop import NormWatch, TrainingConfig, train
 from kwen.train.loss import linear_cross_entropy
@@ -24,7 +25,9 @@ from kwen.train.parallel import Group, Ranks
 TINY = ModelConfig(64, 32, 48, 2, 2, 2, 16)
 
 
-def tiny_training(group: Group, *, work: str, settings: dict, stop_after: int | None = None) -> dict[str, list[float]]:
+def tiny_training(
+    group: Group, *, work: str, settings: dict, stop_after: int | None = None, progress: Progress = silent
+) -> dict[str, list[float]]:
     """Train a tiny model and give its weights as lists; importable, so that ranks can run it."""
     model = Transformer(TINY)
     initialize(model, "scaled", 0)
@@ -35,6 +38,7 @@ def tiny_training(group: Group, *, work: str, settings: dict, stop_after: int | 
     batches = Batches(documents, row_length=16, rows=8, seed=0)
 
     def stop(done: float, total: float, **facts: float | str) -> None:
+        progress(done, total, **facts)
         if done == stop_after:
             raise KeyboardInterrupt
 

@@ -1,0 +1,1 @@
+"""Pretraining: base models from token shards."""
