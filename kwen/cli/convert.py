@@ -1,0 +1,26 @@
+"""`kwen convert`: write a checkpoint in another format."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def convert(
+    source: str = typer.Argument(..., metavar="SRC", help="A model folder, a .gguf file, or a name on the hub."),
+    destination: Path = typer.Argument(..., metavar="DST", help="The new folder."),
+    to: str = typer.Option(..., help="hf (Hugging Face folder) or qwen1 (Qwen-1's own layout, with qwen.tiktoken)."),
+) -> None:
+    """Write a checkpoint in another format, with its tokenizer, chat template and generation settings."""
+    from kwen.engine.hub import find_model  # after the arguments are parsed: these bring the tensor library with them
+    from kwen.model.formats import load_checkpoint
+    from kwen.model.formats.convert import convert as write
+    from kwen.text.tokenizer import Tokenizer
+
+    def load_tokenizer(made_of: Path | Mapping[str, Any]) -> Tokenizer:
+        return Tokenizer.load(made_of) if isinstance(made_of, Path) else Tokenizer.from_gguf(made_of)
+
+    checkpoint = load_checkpoint(find_model(source))
+    write(checkpoint, destination, to, load_tokenizer)
+    typer.echo(f"{destination}: {checkpoint.config.num_parameters:,} parameters, from {checkpoint.format} to {to}")

@@ -1,0 +1,110 @@
+"""`kwen eval`: score a model, or saved answers, on tasks."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, TaskProgressColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bars
+from rich.table import Table
+
+from kwen.errors import UserError
+from kwen.files import write_json
+from kwen.progress import Progress
+
+RATES = ("accuracy", "pass@1")
+LANGUAGES = ("en", "zh")
+
+
+def evaluate(
+    model: str = typer.Argument(None, help="A model folder or .gguf file; left out with --generations."),
+    tasks: str = typer.Option(..., help="Task names, separated by commas."),
+    data: Path = typer.Option(None, help="Folder of data: held_out.jsonl for perplexity."),
+    limit: int = typer.Option(None, help="Only the first N items of each task."),
+    json: Path = typer.Option(None, help="Write the scores to this file."),
+    generations: Path = typer.Option(None, help='Score these answers again, no model: {"task", "id", "text"} a line.'),
+    out: Path = typer.Option(None, help="Keep every answer here, one TASK.jsonl each; the same command then resumes."),
+    baselines: bool = typer.Option(False, "--baselines", help="Add the nearest-training-question baseline."),
+    seed: int = typer.Option(0, help="Seed of the generated world and of sampling."),
+    dtype: str = typer.Option(None, help="float32, bfloat16, int8 or int4; default: float32 on a CPU, bfloat16 on a GPU."),
+    device: str = typer.Option(None, help="cpu, cuda, cuda:1, ...; default: a GPU where there is one."),
+) -> None:
+    """Score a model on tasks, or score saved answers again."""
+    if (model is None) == (generations is None):
+        raise UserError("kwen eval needs a MODEL, or --generations FILE and no model: give exactly one of the two")
+    if generations is not None and out is not None:
+        raise UserError("--out keeps new answers and --generations reads old ones: leave one of the two out")
+    if json is not None and not json.absolute().parent.is_dir():
+        raise UserError(f"--json {json}: the folder {json.absolute().parent} does not exist; make it first")
+    names = [name.strip() for name in tasks.split(",") if name.strip()]
+    from kwen.evals import run  # after the arguments are checked: it brings the tensor library with it
+
+    if generations is not None:
+        results = run.score_saved(generations, names, data=data, limit=limit, seed=seed, baselines=baselines)
+    else:
+        from kwen.engine.language_model import load
+
+        run.check(names, data=data, limit=limit, seed=seed)
+        lm = load(model, dtype=dtype, device=device)
+        with _progress() as progress:
+            results = run.evaluate(
+                lm, names, data=data, limit=limit, out=out, seed=seed, baselines=baselines, progress=progress
+            )
+    if json is not None:
+        write_json(json, results)
+    _print(results)
+
+
+@contextmanager
+def _progress() -> Iterator[Progress]:
+    """A bar on standard error where that is a terminal, a line at each new task where not."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        shown: list[str] = []
+
+        def lines(done: float, total: float, **facts: float | str) -> None:
+            name = str(facts.get("task", ""))
+            if name not in shown:
+                shown.append(name)
+                console.print(f"{name} · item {int(done)} of {int(total)}", highlight=False, soft_wrap=True)
+
+        yield lines
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with Bars(*columns, console=console, transient=True) as bars:
+        bar = bars.add_task("", total=None)
+
+        def update(done: float, total: float, **facts: float | str) -> None:
+            bars.update(bar, completed=done, total=total, description=str(facts.get("task", "")))
+
+        yield update
+
+
+def _print(results: Mapping[str, Mapping[str, Any]]) -> None:
+    """One row a task: score and standard error, the looser extraction, parts by language, answers that ended."""
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("task", no_wrap=True)
+    for heading in ("score", "+-", "flexible", *LANGUAGES, "ended", "baseline", "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for name, result in results.items():
+        metric = next((rate for rate in RATES if rate in result), "bits_per_byte")
+        show = _bits if metric == "bits_per_byte" else _percent
+        languages = [result["by_language"].get(language, {}).get(metric) for language in LANGUAGES]
+        values = [result[metric], result[f"{metric}_stderr"], result.get(f"{metric}_flexible"), *languages]
+        ended, baseline = _percent(result.get("ended")), show(result.get(f"baseline_{metric}"))
+        table.add_row(name, *(show(value) for value in values), ended, baseline, f"{result['n']:,}")
+    console = Console()
+    console.print(table)
+    if any("bits_per_byte" in result for result in results.values()):
+        console.print("perplexity is in bits a byte: lower is better; n counts texts", style="dim", highlight=False)
+
+
+def _percent(value: float | None) -> str:
+    return "" if value is None else f"{100 * value:.1f} %"
+
+
+def _bits(value: float | None) -> str:
+    return "" if value is None else f"{value:.3f}"

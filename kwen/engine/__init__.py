@@ -1,0 +1,1 @@
+"""Generating: one engine for chat, evaluation, rollouts and serving."""

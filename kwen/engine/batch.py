@@ -1,0 +1,180 @@
+"""The requests that run together: rows of one KV cache, filled by prefill, moved on one token a step.
+
+    admit(requests)            step() step() step()                 admit(more)  or  compact()
+    prompts of like length     every row forward by one token,      ended rows are holes: new requests
+    go through together        sampled, pushed into its request     fill them, or the last rows move in
+
+Row i uses slot i of the cache, so that a step reads slots 0 to n-1 as one view without copying. Holes are computed in vain
+until there are enough of them to be worth filling or closing.
+Legend: B rows, T tokens, V vocabulary.
+"""
+
+import torch
+from torch import Tensor
+
+from kwen.engine.request import Request
+from kwen.engine.sampler import SamplingBatch, SamplingParams, sample
+from kwen.model.attention import KVCache
+from kwen.model.transformer import Transformer
+
+_PREFILL_TOKENS = 8192  # most tokens of one prefill pass, padding included
+_CHUNK = 2048  # a longer prompt goes through in pieces of this, which bounds the attention mask
+_LIKE_LENGTH = 0.75  # prompts at least this share of the longest one share its pass
+
+
+class _FirstSlots(KVCache):
+    """The first slots of a cache as a cache of their own, sharing its memory."""
+
+    def __init__(self, cache: KVCache, slots: int) -> None:
+        self.slots, self.max_length = slots, cache.max_length
+        self.keys = [keys[:slots] for keys in cache.keys]
+        self.values = [values[:slots] for values in cache.values]
+
+
+class Batch:
+    """Up to `slots` running requests of at most `max_length` tokens each, prompt and answer together."""
+
+    def __init__(self, model: Transformer, slots: int, max_length: int) -> None:
+        weight = model.output_weight
+        self.slots = slots
+        self._model, self._device = model, weight.device
+        self._cache = KVCache(model.config, slots, max_length, weight.dtype, weight.device)
+        self._window = _FirstSlots(self._cache, 0)
+        self._rows: list[Request | None] = []
+        self._sampling = SamplingBatch([])
+        self._tokens_S = torch.zeros(slots, dtype=torch.int64, device=self._device)  # the newest token of each row
+        self._positions_S = torch.zeros(slots, dtype=torch.int64, device=self._device)  # and where it stands
+        self._live_S = torch.zeros(slots, dtype=torch.int64, device=self._device)  # 1, or 0 for a hole
+        self._seen_SV: Tensor | None = None
+        self.holes = 0
+
+    @property
+    def running(self) -> int:
+        """How many requests have not ended."""
+        return len(self._rows) - self.holes
+
+    @torch.inference_mode()
+    def admit(self, requests: list[Request]) -> list[Request]:
+        """Prefill `requests` (as many as there are free slots at most) and sample their first tokens.
+
+        Returns those that ended with their first token.
+        """
+        holes = [row for row, request in enumerate(self._rows) if request is None]
+        free = holes + list(range(len(self._rows), self.slots))
+        assert len(requests) <= len(free)
+        self._rows += [None] * (len(requests) - len(holes))
+        rows = sorted(free[: len(requests)])
+        ended = []
+        for group in _groups(sorted(requests, key=lambda request: -len(request.prompt))):
+            ended += self._prefill(group, rows[: len(group)])
+            del rows[: len(group)]
+        self._rows_changed()
+        return ended
+
+    @torch.inference_mode()
+    def step(self) -> list[Request]:
+        """One more token for every row; returns the requests that ended with it."""
+        n = len(self._rows)
+        tokens_B, positions_B = self._tokens_S[:n], self._positions_S[:n]
+        hidden = self._model.hidden(tokens_B.unsqueeze(1), positions=positions_B.unsqueeze(1), cache=self._window)
+        logits_BV = self._model.project(hidden[:, 0]).float()
+        seen_BV = None if self._seen_SV is None else self._seen_SV[:n]
+        new_tokens_B, logprobs_B = sample(logits_BV, self._sampling, positions_B + 1, seen_BV)
+        tokens_B.copy_(new_tokens_B)
+        positions_B += self._live_S[:n]
+        if seen_BV is not None:
+            seen_BV.scatter_(1, new_tokens_B.unsqueeze(1), True)
+        return self._push(range(n), new_tokens_B, logprobs_B)
+
+    @torch.inference_mode()
+    def compact(self) -> None:
+        """Close the holes: the last rows move into them, and the batch gets smaller."""
+        sources, targets = [], []
+        kept = self.running
+        movable = [row for row in range(kept, len(self._rows)) if self._rows[row] is not None]
+        for target in range(kept):
+            if self._rows[target] is None:
+                source = movable.pop()
+                self._rows[target] = self._rows[source]
+                sources.append(source)
+                targets.append(target)
+        if sources:
+            upto = int(self._positions_S[sources].max())
+            states = [self._tokens_S, self._positions_S, self._live_S, *([] if self._seen_SV is None else [self._seen_SV])]
+            for state in states:
+                state[targets] = state[sources]
+            for store in self._cache.keys + self._cache.values:
+                for source, target in zip(sources, targets, strict=True):
+                    store[target, :, :upto].copy_(store[source, :, :upto])
+        del self._rows[kept:]
+        self.holes = 0
+        self._rows_changed()
+
+    def _prefill(self, group: list[Request], rows: list[int]) -> list[Request]:
+        lengths = [len(request.prompt) for request in group]
+        longest = max(lengths)
+        padded = [request.prompt + [0] * (longest - len(request.prompt)) for request in group]
+        token_ids_BT = torch.tensor(padded, dtype=torch.int64, device=self._device)
+        positions_BT = torch.arange(longest, device=self._device).expand(len(group), longest)
+        slots_B = torch.tensor(rows, dtype=torch.int64, device=self._device)
+        for start in range(0, longest, _CHUNK if len(group) == 1 else longest):
+            piece = slice(start, start + _CHUNK if len(group) == 1 else longest)
+            hidden = self._model.hidden(
+                token_ids_BT[:, piece], positions=positions_BT[:, piece], cache=self._cache, slots=slots_B
+            )
+        lengths_B = torch.tensor(lengths, dtype=torch.int64, device=self._device)
+        last_BD = hidden[torch.arange(len(group), device=self._device), lengths_B - longest + hidden.shape[1] - 1]
+        seen_BV = self._note_prompts(group, slots_B)
+        sampling = SamplingBatch([request.params for request in group], self._device)
+        tokens_B, logprobs_B = sample(self._model.project(last_BD).float(), sampling, lengths_B, seen_BV)
+        self._tokens_S[slots_B], self._positions_S[slots_B], self._live_S[slots_B] = tokens_B, lengths_B, 1
+        if self._seen_SV is not None:
+            self._seen_SV[slots_B, tokens_B] = True
+        for row, request in zip(rows, group, strict=True):
+            self._rows[row] = request
+        return self._push(rows, tokens_B, logprobs_B)
+
+    def _note_prompts(self, group: list[Request], slots_B: Tensor) -> Tensor | None:
+        """Mark the prompts' tokens as seen; the table exists from the first request with a repetition penalty on."""
+        if self._seen_SV is None:
+            if all(request.params.repetition_penalty == 1 for request in group):
+                return None
+            shape = (self.slots, self._model.config.vocab_size)
+            self._seen_SV = torch.zeros(shape, dtype=torch.bool, device=self._device)
+        self._seen_SV[slots_B] = False
+        for slot, request in zip(slots_B.tolist(), group, strict=True):
+            self._seen_SV[slot, torch.tensor(request.prompt, device=self._device)] = True
+        return self._seen_SV[slots_B]
+
+    def _push(self, rows: list[int] | range, tokens_B: Tensor, logprobs_B: Tensor) -> list[Request]:
+        ended = []
+        for row, token, logprob in zip(rows, tokens_B.tolist(), logprobs_B.tolist(), strict=True):
+            request = self._rows[row]
+            if request is not None and request.push(token, logprob):
+                ended.append(request)
+                self._rows[row] = None
+                self._live_S[row] = self._positions_S[row] = 0  # a hole must not decide how far the cache is read
+        self.holes = self._rows.count(None) if ended else self.holes
+        return ended
+
+    def _rows_changed(self) -> None:
+        count = len(self._rows)
+        if count != self._window.slots:
+            self._window = _FirstSlots(self._cache, count)
+        self.holes = self._rows.count(None)
+        hole = SamplingParams()
+        params = [hole if request is None else request.params for request in self._rows]
+        self._sampling = SamplingBatch(params, self._device)
+
+
+def _groups(requests: list[Request]) -> list[list[Request]]:
+    """Split requests, longest prompt first, into passes of like lengths, so that little padding is computed."""
+    groups: list[list[Request]] = []
+    for request in requests:
+        longest = len(groups[-1][0].prompt) if groups else 0
+        fits = groups and longest <= _CHUNK and (len(groups[-1]) + 1) * longest <= _PREFILL_TOKENS
+        if fits and len(request.prompt) >= _LIKE_LENGTH * longest:
+            groups[-1].append(request)
+        else:
+            groups.append([request])
+    return groups

@@ -1,0 +1,41 @@
+"""What generation gives back: a whole completion, or its pieces as they come."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+FinishReason = Literal["stop", "length"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One finished answer.
+
+    text: what the model wrote, without control tokens, cut before the stop string if one ended it.
+    token_ids: the tokens behind `text`, without the stop token. After a stop string: the tokens that hold at least one
+        character of `text`, so the last one may reach into the stop string.
+    logprobs: one a token of `token_ids`: log-softmax over the full vocabulary at temperature 1 of the model's own logits,
+        whatever temperature, top-p, top-k or penalty the token was drawn with.
+    finish_reason: "stop" (a stop token or a stop string) or "length" (`max_new_tokens` reached).
+    stop_reason: the stop token's id or the stop string that ended it; None after "length".
+    """
+
+    text: str
+    token_ids: list[int]
+    logprobs: list[float]
+    finish_reason: FinishReason
+    stop_reason: int | str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Delta:
+    """The next piece of a streamed completion; all pieces together are the `Completion` (text, token_ids, logprobs).
+
+    Text comes in complete characters, and never holds the beginning of a stop string that may still follow. Only the last
+    piece has a `finish_reason`.
+    """
+
+    text: str
+    token_ids: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    finish_reason: FinishReason | None = None
+    stop_reason: int | str | None = None

@@ -1,0 +1,262 @@
+"""What `kwen.load` returns: a model with its tokenizer, ready to complete text and to chat.
+
+A prompt given as text, or inside messages, never becomes control tokens, whatever it spells.
+Legend: B batch, T sequence, V vocabulary.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, TypeGuard, overload
+
+import torch
+from torch import Tensor
+
+from kwen.engine.chat_prompt import ChatPrompt
+from kwen.engine.completion import Completion, Delta
+from kwen.engine.generator import Generator
+from kwen.engine.hub import find_model
+from kwen.engine.sampler import SamplingParams
+from kwen.errors import UserError
+from kwen.model.config import ModelConfig
+from kwen.model.formats import build_model, load_checkpoint
+from kwen.model.formats.huggingface import save
+from kwen.model.transformer import Transformer
+from kwen.progress import Progress, silent
+from kwen.text.control import IM_END
+from kwen.text.tokenizer import Tokenizer
+
+Prompt = str | list[int]
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def load(path: str | Path, dtype: str | None = None, device: str | torch.device | None = None) -> "LanguageModel":
+    """Load a model: a folder that Kwen or Hugging Face wrote, a .gguf file, or the name of a repository on the hub.
+
+    dtype: "float32", "bfloat16" or "float16"; by default float32 on a CPU whatever the file holds, bfloat16 on a GPU.
+    device: by default a GPU if there is one. Raises UserError in one line for whatever cannot be loaded.
+    """
+    place = _device(device)
+    if dtype is not None and dtype not in _DTYPES:
+        raise UserError(f"dtype {dtype!r} is unknown; use one of {', '.join(_DTYPES)}")
+    weight_dtype = _DTYPES[dtype] if dtype is not None else torch.float32 if place.type == "cpu" else torch.bfloat16
+    found = find_model(path)
+    checkpoint = load_checkpoint(found)
+    source = checkpoint.tokenizer_source
+    tokenizer = Tokenizer.load(source) if isinstance(source, Path) else Tokenizer.from_gguf(source)
+    model = build_model(checkpoint, weight_dtype, place)
+    template = tokenizer.chat_template or checkpoint.chat_template
+    return LanguageModel(model, tokenizer, found, checkpoint.generation_config, template)
+
+
+def _device(device: str | torch.device | None) -> torch.device:
+    if device is None:
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        place = torch.device(device)
+        torch.empty(0, device=place)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"device {str(device)!r} cannot be used here ({str(error).splitlines()[0]})") from error
+    return place
+
+
+class LanguageModel:
+    """A model, its tokenizer, and where they came from.
+
+    config, model, tokenizer, path: the parts. generation_config: the checkpoint's own settings, as it gives them.
+    stop_token_ids: every token that ends an answer: the generation config's, the tokenizer's, and im_end where it exists.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        tokenizer: Tokenizer,
+        path: Path | None = None,
+        generation_config: Mapping[str, Any] | None = None,
+        chat_template: str | None = None,
+        slots: int = 64,
+    ) -> None:
+        self.model, self.tokenizer, self.path = model.eval(), tokenizer, path
+        self.config: ModelConfig = model.config
+        self.generation_config: dict[str, Any] = dict(generation_config or {})
+        self.stop_token_ids = _stop_token_ids(self.generation_config, tokenizer)
+        self._generator = Generator(model, tokenizer, slots)
+        self._chat_prompt = ChatPrompt(tokenizer, chat_template or tokenizer.chat_template)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.model.output_weight.device
+
+    @torch.inference_mode()
+    def logits(self, token_ids: Tensor) -> Tensor:
+        """Float32 logits (B, T, V) for `token_ids`, a LongTensor (B, T). Raises UserError for any other shape or for ids
+        outside the vocabulary, and where T exceeds the model's context."""
+        if token_ids.dim() != 2 or token_ids.dtype not in (torch.int64, torch.int32):
+            raise UserError(f"logits: token_ids must be a LongTensor (B, T), not {token_ids.dtype} {tuple(token_ids.shape)}")
+        context = self.config.max_position_embeddings
+        if token_ids.shape[1] > context:
+            raise UserError(f"logits: {token_ids.shape[1]} tokens exceed the model's context of {context}")
+        if token_ids.numel() and not 0 <= int(token_ids.min()) <= int(token_ids.max()) < self.config.vocab_size:
+            raise UserError(f"logits: token ids must lie between 0 and {self.config.vocab_size - 1}")
+        return self.model(token_ids.to(self.device, torch.int64)).float()
+
+    @overload
+    def generate(self, prompt: str, *args: Any, **kwargs: Any) -> Completion: ...
+    @overload
+    def generate(self, prompt: list[int], *args: Any, **kwargs: Any) -> Completion: ...
+    @overload
+    def generate(self, prompt: Sequence[Prompt], *args: Any, **kwargs: Any) -> list[Completion]: ...
+
+    def generate(
+        self,
+        prompt: Prompt | Sequence[Prompt],
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+        stop: str | Sequence[str] | None = None,
+        stop_token_ids: Sequence[int] | None = None,
+        progress: Progress = silent,
+    ) -> Completion | list[Completion]:
+        """Continue a raw prompt (no template): text or token ids, or a list of those, which run as one batch.
+
+        temperature 0 is greedy. Equal (prompt, seed) give equal answers, alone or in any batch. `stop` strings and
+        `stop_token_ids` (default: those of the model) end an answer and are not part of it. Raises UserError where prompt
+        and `max_new_tokens` exceed the model's context.
+        """
+        params = _params(
+            max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop,
+            self.stop_token_ids if stop_token_ids is None else stop_token_ids,
+        )  # fmt: skip
+        if isinstance(prompt, str) or _is_token_ids(prompt):
+            return self._generator.generate([self._token_ids(prompt)], [params], progress)[0]
+        if not isinstance(prompt, Sequence):
+            raise UserError(f"generate: a prompt is text, a list of token ids, or a list of those, not {type(prompt).__name__}")
+        prompts = [self._token_ids(one) for one in prompt]
+        return self._generator.generate(prompts, [params] * len(prompts), progress)
+
+    def stream(
+        self,
+        prompt: Prompt,
+        max_new_tokens: int = 64,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+        stop: str | Sequence[str] | None = None,
+        stop_token_ids: Sequence[int] | None = None,
+    ) -> Iterator[Delta]:
+        """`generate` for one prompt, in pieces as they come: complete characters, never part of a stop string."""
+        params = _params(
+            max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop,
+            self.stop_token_ids if stop_token_ids is None else stop_token_ids,
+        )  # fmt: skip
+        return self._generator.stream(self._token_ids(prompt), params)
+
+    def chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        max_new_tokens: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+        stop: str | Sequence[str] | None = None,
+        template_variables: Mapping[str, Any] | None = None,
+    ) -> dict[str, Any]:
+        """The assistant's next message, {"role": "assistant", "content": ...}, usable as history.
+
+        messages, tools: OpenAI's form; tools are shown to the model through its template. The oldest turns are left out where
+        the conversation does not fit the context, and the answer is shortened where less than `max_new_tokens` is left.
+        template_variables: further names for the template, such as {"enable_thinking": False}.
+        Raises UserError for malformed messages, a model that cannot chat, or a newest turn longer than the context.
+        """
+        params = _params(max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop, self.stop_token_ids)
+        prompt, params = self._chat_request(messages, tools, params, template_variables)
+        completion = self._generator.generate([prompt], [params])[0]
+        return {"role": "assistant", "content": completion.text}
+
+    def stream_chat(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        max_new_tokens: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+        stop: str | Sequence[str] | None = None,
+        template_variables: Mapping[str, Any] | None = None,
+    ) -> Iterator[dict[str, Any]]:
+        """`chat` in deltas of OpenAI's form: first {"role": "assistant", "content": ""}, then {"content": ...}."""
+        params = _params(max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop, self.stop_token_ids)
+        prompt, params = self._chat_request(messages, tools, params, template_variables)
+        return _chat_deltas(self._generator.stream(prompt, params))
+
+    def save(self, path: str | Path) -> None:
+        """Write a Hugging Face folder (config, safetensors, tokenizer, template, generation config) that takes the place of
+        `path` once it is complete."""
+        settings = {**self.generation_config, "eos_token_id": list(self.stop_token_ids)}
+        if self.tokenizer.pad_token_id is not None:
+            settings.setdefault("pad_token_id", self.tokenizer.pad_token_id)
+        save(self.model, self.tokenizer, path, settings)
+
+    def _token_ids(self, prompt: object) -> list[int]:
+        if isinstance(prompt, str):
+            return self.tokenizer.bos_ids + self.tokenizer.encode(prompt)
+        if _is_token_ids(prompt):
+            return list(prompt)
+        raise UserError(f"generate: a prompt is text or a list of token ids, not {type(prompt).__name__}")
+
+    def _chat_request(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
+        params: SamplingParams,
+        template_variables: Mapping[str, Any] | None,
+    ) -> tuple[list[int], SamplingParams]:
+        """The prompt with the turns that fit, half of the context kept for the answer at most, and the answer's length."""
+        context = self.config.max_position_embeddings
+        room = context - min(params.max_new_tokens, context // 2)
+        prompt = self._chat_prompt.token_ids(messages, room, tools, template_variables)
+        if len(prompt) >= context:
+            raise UserError(f"chat: the newest turn takes {len(prompt)} tokens, the model's context is {context}; shorten it")
+        return prompt, replace(params, max_new_tokens=min(params.max_new_tokens, context - len(prompt)))
+
+
+def _chat_deltas(pieces: Iterator[Delta]) -> Iterator[dict[str, Any]]:
+    yield {"role": "assistant", "content": ""}
+    for piece in pieces:
+        if piece.text:
+            yield {"content": piece.text}
+
+
+def _params(
+    max_new_tokens: int,
+    temperature: float,
+    top_p: float,
+    top_k: int,
+    repetition_penalty: float,
+    seed: int,
+    stop: str | Sequence[str] | None,
+    stop_token_ids: Sequence[int],
+) -> SamplingParams:
+    stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
+    return SamplingParams(max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stops, tuple(stop_token_ids))
+
+
+def _is_token_ids(prompt: object) -> TypeGuard[list[int]]:
+    return isinstance(prompt, list) and bool(prompt) and all(type(token) is int for token in prompt)
+
+
+def _stop_token_ids(generation_config: Mapping[str, Any], tokenizer: Tokenizer) -> tuple[int, ...]:
+    named = generation_config.get("eos_token_id")
+    ids = [*(named if isinstance(named, list) else [named]), *tokenizer.eos_token_ids, tokenizer.control_tokens.get(IM_END)]
+    return tuple(dict.fromkeys(token for token in ids if type(token) is int))

@@ -1,0 +1,126 @@
+"""One generation request on its way: the tokens it has, the text they make, and whether it has ended."""
+
+from kwen.engine.completion import Completion, Delta, FinishReason
+from kwen.engine.sampler import SamplingParams
+from kwen.engine.stopping import StopScanner
+from kwen.text.tokenizer import StreamDecoder, Tokenizer
+
+
+class Request:
+    """A prompt, its parameters, and what has been generated for it so far.
+
+    `incremental` requests turn tokens into text one by one, which streaming and stop strings need; the others are decoded
+    once, at their end.
+    """
+
+    def __init__(
+        self, index: int, prompt: list[int], params: SamplingParams, tokenizer: Tokenizer, incremental: bool = False
+    ) -> None:
+        self.index, self.prompt, self.params = index, prompt, params
+        self.stop_token_ids = frozenset(params.stop_token_ids)
+        self.token_ids: list[int] = []
+        self.logprobs: list[float] = []
+        self.finish_reason: FinishReason | None = None
+        self.stop_reason: int | str | None = None
+        self._tokenizer = tokenizer
+        self._text = _IncrementalText(tokenizer, params.stop) if incremental or params.stop else None
+
+    def push(self, token: int, logprob: float) -> bool:
+        """Take the next sampled token; True if the request has ended with it."""
+        if token in self.stop_token_ids:
+            self._end("stop", token)
+            return True
+        self.token_ids.append(token)
+        self.logprobs.append(logprob)
+        if self._text is not None:
+            stop = self._text.push(token)
+            if stop is not None:
+                self._end("stop", stop)
+                return True
+        if len(self.token_ids) >= self.params.max_new_tokens:
+            self._end("length", None)
+            return True
+        return False
+
+    def _end(self, finish_reason: FinishReason, stop_reason: int | str | None) -> None:
+        self.finish_reason, self.stop_reason = finish_reason, stop_reason
+        if self._text is None:
+            return
+        if not isinstance(stop_reason, str) and (stop := self._text.finish()) is not None:
+            self.finish_reason, self.stop_reason = "stop", stop
+        if isinstance(self.stop_reason, str):
+            count = self._text.tokens_behind()
+            del self.token_ids[count:], self.logprobs[count:]
+
+    def take_delta(self) -> Delta:
+        """What is certain since the last call: text, and the tokens that hold any of it; everything once it has ended."""
+        assert self._text is not None
+        text, since, upto = self._text.take(len(self.token_ids) if self.finish_reason is not None else None)
+        return Delta(text, self.token_ids[since:upto], self.logprobs[since:upto], self.finish_reason, self.stop_reason)
+
+    def completion(self) -> Completion:
+        """The finished answer."""
+        assert self.finish_reason is not None
+        text = self._tokenizer.decode(self.token_ids) if self._text is None else self._text.whole()
+        return Completion(text, self.token_ids, self.logprobs, self.finish_reason, self.stop_reason)
+
+
+class _IncrementalText:
+    """Text from tokens one by one, cut at the first stop string, with the character at which each token begins."""
+
+    def __init__(self, tokenizer: Tokenizer, stops: tuple[str, ...]) -> None:
+        self._decoder = StreamDecoder(tokenizer)
+        self._scanner = StopScanner(stops) if stops else None
+        self._pieces: list[str] = []
+        self._starts: list[int] = []
+        self._decoded = 0
+        self._certain = 0
+        self._taken_pieces = 0
+        self._taken_tokens = 0
+
+    def push(self, token: int) -> str | None:
+        """Add a token; the stop string that it completes, if any."""
+        self._starts.append(self._decoded)
+        return self._add(self._decoder.push(token))
+
+    def _add(self, piece: str) -> str | None:
+        stop = None
+        if piece:
+            self._decoded += len(piece)
+            if self._scanner is not None:
+                piece, stop = self._scanner.feed(piece)
+            self._keep(piece)
+        return stop
+
+    def _keep(self, piece: str) -> None:
+        if piece:
+            self._pieces.append(piece)
+            self._certain += len(piece)
+
+    def finish(self) -> str | None:
+        """No more tokens: unfinished characters become U+FFFD and held text is released, unless that completes a stop."""
+        stop = self._add(self._decoder.flush())
+        if stop is None and self._scanner is not None:
+            self._keep(self._scanner.finish())
+        return stop
+
+    def tokens_behind(self) -> int:
+        """How many tokens hold at least one of the characters that are certain."""
+        count = len(self._starts)
+        while count and self._starts[count - 1] >= self._certain:
+            count -= 1
+        return count
+
+    def take(self, tokens: int | None) -> tuple[str, int, int]:
+        """Certain text since the last call, and the range of tokens that goes with it (up to `tokens` at the end)."""
+        text, since = "".join(self._pieces[self._taken_pieces :]), self._taken_tokens
+        self._taken_pieces = len(self._pieces)
+        upto = since
+        while upto < len(self._starts) and self._starts[upto] < self._certain:
+            upto += 1
+        self._taken_tokens = upto if tokens is None else tokens
+        return text, since, self._taken_tokens
+
+    def whole(self) -> str:
+        """All certain text."""
+        return "".join(self._pieces)

@@ -1,0 +1,217 @@
+"""From logits to tokens. A draw is a pure function of (seed, position), so a request gives the same tokens in any batch.
+
+Position is the index of the new token in its sequence, prompt included: continuing from a prompt that already holds the
+first tokens of an answer gives the rest of that answer. Everything here works row by row; no row's result depends on what
+other rows ask for. Legend: B batch, V vocabulary.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from kwen.errors import UserError
+
+# Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014): SplitMix64's step and its two multipliers,
+# as signed 64-bit numbers, since torch's integer arithmetic is signed and wraps.
+_STEP = 0x9E3779B97F4A7C15 - 2**64
+_MULTIPLY_1 = 0xBF58476D1CE4E5B9 - 2**64
+_MULTIPLY_2 = 0x94D049BB133111EB - 2**64
+_UNIFORM_BITS = 48  # few enough that u * total < total holds in float64 for every u
+_COLDEST = 1e-6  # lower temperatures are this one: logits divided by it still fit float32
+_ALL_TOKENS = 2**62  # top_k of a row without one
+_STRETCH = 64  # tokens whose probabilities are added before a draw looks at single ones
+_SHORT_LISTS = (16, 256)  # so many candidates are looked at before a whole row is sorted: nearly every nucleus fits
+
+
+@dataclass(frozen=True, slots=True)
+class SamplingParams:
+    """How one request is sampled and when it ends; raises UserError for a value outside its range.
+
+    temperature 0 is greedy. top_p 1 and top_k 0 leave the distribution whole. Order: repetition penalty over prompt and
+    answer (CTRL, Keskar et al. 2019: positive logits divided, negative multiplied), temperature, top-k, then top-p of what
+    top-k left. stop: strings that end the text; stop_token_ids: tokens that end it.
+    """
+
+    max_new_tokens: int = 64
+    temperature: float = 0.0
+    top_p: float = 1.0
+    top_k: int = 0
+    repetition_penalty: float = 1.0
+    seed: int = 0
+    stop: tuple[str, ...] = ()
+    stop_token_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        def require(holds: bool, name: str, needed: str) -> None:
+            if not holds:
+                raise UserError(f"sampling: {name} is {getattr(self, name)!r}; it must be {needed}")
+
+        def is_number(value: object) -> bool:
+            return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+
+        def is_integer(value: object) -> bool:
+            return isinstance(value, int) and not isinstance(value, bool)
+
+        require(is_integer(self.max_new_tokens) and self.max_new_tokens >= 1, "max_new_tokens", "an integer of at least 1")
+        require(is_number(self.temperature) and self.temperature >= 0, "temperature", "a number of at least 0 (0 is greedy)")
+        require(is_number(self.top_p) and 0 < self.top_p <= 1, "top_p", "a number above 0 and at most 1")
+        require(is_integer(self.top_k) and self.top_k >= 0, "top_k", "an integer of at least 0 (0 keeps all tokens)")
+        require(is_number(self.repetition_penalty) and self.repetition_penalty > 0, "repetition_penalty", "a number above 0")
+        require(is_integer(self.seed), "seed", "an integer")
+        require(all(isinstance(stop, str) and stop for stop in self.stop), "stop", "non-empty strings")
+        require(all(is_integer(token) for token in self.stop_token_ids), "stop_token_ids", "token ids")
+
+    @property
+    def truncates(self) -> bool:
+        """Whether top-p or top-k leaves something out."""
+        return self.temperature > 0 and (self.top_p < 1 or self.top_k > 0)
+
+
+class SamplingBatch:
+    """The parameters of B rows as tensors, made when the rows change and used at every step until they change again."""
+
+    def __init__(self, params: Sequence[SamplingParams], device: torch.device | str = "cpu") -> None:
+        def column(values: list[float], dtype: torch.dtype) -> Tensor:
+            return torch.tensor(values, dtype=dtype, device=device).unsqueeze(1)
+
+        self.any_penalty = any(row.repetition_penalty != 1 for row in params)
+        self.any_sampled = any(row.temperature > 0 for row in params)
+        self.all_sampled = all(row.temperature > 0 for row in params)
+        if self.any_penalty:
+            self.repetition_penalty_B1 = column([row.repetition_penalty for row in params], torch.float32)
+        if self.any_sampled:
+            truncated = [row.truncates for row in params]
+            self.all_truncated, self.any_truncated = all(truncated), any(truncated)
+            self.truncated_rows = torch.tensor([i for i, cut in enumerate(truncated) if cut], dtype=torch.int64, device=device)
+            self.greedy_B = torch.tensor([row.temperature == 0 for row in params], device=device)
+            self.temperature_B1 = column([max(row.temperature, _COLDEST) for row in params], torch.float32)
+            self.top_p_B1 = column([row.top_p for row in params], torch.float64)
+            self.top_k_B1 = column([row.top_k or _ALL_TOKENS for row in params], torch.int64)
+            self.streams_B = stream(torch.tensor([_signed(row.seed) for row in params], dtype=torch.int64, device=device))
+
+
+def stream(seeds_B: Tensor) -> Tensor:
+    """Where each seed's stream of numbers begins; seeds are hashed so that neighbouring ones do not share numbers."""
+    return _mix(seeds_B + _STEP)
+
+
+def uniform(streams_B: Tensor, positions_B: Tensor) -> Tensor:
+    """One float64 in [0, 1) a row, a multiple of 2**-48: SplitMix64's number at `position` of `stream(seed)`.
+
+    streams_B, positions_B: int64 (B,).
+    """
+    mixed = _mix(positions_B * _STEP + streams_B)
+    return _shift_right(mixed, 64 - _UNIFORM_BITS).to(torch.float64) * 2.0**-_UNIFORM_BITS
+
+
+def sample(logits_BV: Tensor, batch: SamplingBatch, positions_B: Tensor, seen_BV: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Choose one token a row.
+
+    logits_BV: the model's logits, float32 (B, V); positions_B: int64 (B,), the position each new token will take;
+    seen_BV: bool (B, V), the tokens of prompt and answer so far, needed where a row has a repetition penalty.
+    Returns tokens int64 (B,) and their logprobs float32 (B,): full vocabulary, temperature 1, of `logits_BV` itself.
+    """
+    scores = logits_BV
+    if batch.any_penalty:
+        assert seen_BV is not None
+        penalty = batch.repetition_penalty_B1
+        scores = torch.where(seen_BV, torch.where(scores > 0, scores / penalty, scores * penalty), scores)
+    if not batch.any_sampled:
+        tokens = _argmax(scores)
+    else:
+        tokens = _draw(scores / batch.temperature_B1, batch, uniform(batch.streams_B, positions_B))
+        if not batch.all_sampled:
+            tokens = torch.where(batch.greedy_B, _argmax(scores), tokens)
+    logprobs = logits_BV.log_softmax(dim=-1).gather(1, tokens.unsqueeze(1)).squeeze(1)
+    return tokens, logprobs
+
+
+def _argmax(scores_BV: Tensor) -> Tensor:
+    """The first largest index of each row. On a CPU through numpy, whose argmax is vectorised: ten times torch's speed."""
+    if scores_BV.device.type == "cpu":
+        return torch.from_numpy(scores_BV.numpy().argmax(axis=1))
+    return scores_BV.argmax(dim=-1)
+
+
+def _draw(scaled_BV: Tensor, batch: SamplingBatch, uniforms_B: Tensor) -> Tensor:
+    """Rows that keep the whole distribution and rows that truncate it, each by its own way whatever the mixture."""
+    if not batch.any_truncated:
+        return _draw_whole(scaled_BV, uniforms_B)
+    logprobs_BV = scaled_BV.log_softmax(dim=-1)
+    if batch.all_truncated:
+        return _draw_truncated(logprobs_BV, batch.top_k_B1, batch.top_p_B1, uniforms_B)
+    rows = batch.truncated_rows
+    tokens = _draw_whole(scaled_BV, uniforms_B)
+    tokens[rows] = _draw_truncated(logprobs_BV[rows], batch.top_k_B1[rows], batch.top_p_B1[rows], uniforms_B[rows])
+    return tokens
+
+
+def _draw_whole(scaled_BV: Tensor, uniforms_B: Tensor) -> Tensor:
+    """Inverse CDF in the order of the vocabulary, which needs no sorting: first the stretch of tokens, then the token."""
+    probabilities = scaled_BV.softmax(dim=-1)
+    if missing := -probabilities.shape[1] % _STRETCH:
+        probabilities = F.pad(probabilities, (0, missing))
+    probabilities = probabilities.unflatten(1, (-1, _STRETCH))
+    stretch, rest = _invert(probabilities.sum(dim=-1).to(torch.float64), uniforms_B)
+    inside = probabilities[torch.arange(len(stretch), device=stretch.device), stretch].to(torch.float64)
+    within, _ = _invert(inside, (rest / inside.sum(dim=-1)).clamp(0.0, 1 - 2.0**-_UNIFORM_BITS))
+    return stretch * _STRETCH + within
+
+
+def _draw_truncated(logprobs_BV: Tensor, top_k_B1: Tensor, top_p_B1: Tensor, uniforms_B: Tensor, attempt: int = 0) -> Tensor:
+    """Inverse CDF over the tokens that top-k and top-p leave, likeliest first.
+
+    Only a short list of the likeliest tokens is looked at; rows that keep more are done again with a longer list, in the
+    end with their whole row sorted. How far a row goes depends on that row alone.
+    """
+    vocab_size = logprobs_BV.shape[1]
+    width = _SHORT_LISTS[attempt] if attempt < len(_SHORT_LISTS) else vocab_size
+    if width < vocab_size:
+        values, candidates = logprobs_BV.topk(width, dim=-1)
+    else:
+        width = vocab_size
+        values, candidates = logprobs_BV.sort(dim=-1, descending=True, stable=True)
+    probabilities = values.to(torch.float64).exp_()
+    probabilities.masked_fill_(torch.arange(width, device=values.device) >= top_k_B1, 0.0)
+    mass = probabilities.cumsum(dim=-1)
+    nucleus_B1 = torch.where(top_k_B1 <= width, mass[:, -1:], 1.0) * top_p_B1
+    chosen, _ = _invert(probabilities.masked_fill_(mass - probabilities >= nucleus_B1, 0.0), uniforms_B)
+    tokens = candidates.gather(1, chosen.unsqueeze(1)).squeeze(1)
+    if width < vocab_size:
+        short_B = (mass[:, -1:] < nucleus_B1).squeeze(1)
+        if short_B.any():
+            rows = short_B.nonzero().squeeze(1)
+            tokens[rows] = _draw_truncated(logprobs_BV[rows], top_k_B1[rows], top_p_B1[rows], uniforms_B[rows], attempt + 1)
+    return tokens
+
+
+def _invert(weights_BN: Tensor, uniforms_B: Tensor) -> tuple[Tensor, Tensor]:
+    """The first index whose cumulative weight exceeds u times the total, never one of weight zero; and u's rest in it.
+
+    weights_BN: float64 (B, N). Returns the index int64 (B,) and u * total minus the weight before that index, float64 (B,).
+    """
+    cumulative = weights_BN.cumsum(dim=-1)
+    sought_B1 = uniforms_B.unsqueeze(1) * cumulative[:, -1:]
+    index_B1 = torch.searchsorted(cumulative, sought_B1, right=True)
+    before_B1 = (cumulative - weights_BN).gather(1, index_B1)
+    return index_B1.squeeze(1), (sought_B1 - before_B1).squeeze(1)
+
+
+def _mix(z: Tensor) -> Tensor:
+    z = (z ^ _shift_right(z, 30)) * _MULTIPLY_1
+    z = (z ^ _shift_right(z, 27)) * _MULTIPLY_2
+    return z ^ _shift_right(z, 31)
+
+
+def _shift_right(z: Tensor, bits: int) -> Tensor:
+    """Logical shift: torch's own keeps the sign."""
+    return (z >> bits) & (2 ** (64 - bits) - 1)
+
+
+def _signed(seed: int) -> int:
+    """Any Python integer as the signed 64-bit number with the same low bits."""
+    return (seed + 2**63) % 2**64 - 2**63

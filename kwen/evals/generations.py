@@ -1,0 +1,146 @@
+"""Answers on disk, one JSON object a line: kept as they come, so that a killed run goes on and scoring can run again."""
+
+import json
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kwen.errors import UserError
+from kwen.files import json_hash
+
+HEADER = "kwen_generations"
+"""The key that marks a file's first line as a header; its value is the hash of what the answers depend on."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One item's answer, what both extractors found in it, and whether each is right.
+
+    `prompt_tokens` and `finish_reason` are None for an answer that was read from a file of saved answers.
+    """
+
+    task: str
+    id: str
+    text: str
+    strict: str | None
+    flexible: str | None
+    correct: bool
+    correct_flexible: bool
+    prompt_tokens: int | None = None
+    finish_reason: str | None = None
+
+
+class KeptAnswers:
+    """The file of one task's answers: opened once, read as far as it goes, then appended to."""
+
+    def __init__(self, path: Path, facts: dict[str, Any]) -> None:
+        """Open `path` or begin it. `facts` are what the answers depend on (task, version, prompts, model, settings).
+
+        A last line that a kill cut short is dropped. Raises UserError where the file belongs to other facts (both named)
+        or a line is malformed (its number).
+        """
+        self.path = path
+        self.answers: dict[str, Answer] = {}
+        header = {HEADER: json_hash(facts), **facts}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.exists():
+            self._drop_cut_line()
+        if not path.exists() or path.stat().st_size == 0:
+            self._append([header])
+            return
+        for number, row in read_rows(path):
+            if number == 1:
+                self._check_header(row, header)
+                continue
+            try:
+                answer = Answer(**row)
+            except TypeError:
+                raise UserError(f"{path}, line {number}: not an answer that kwen kept; remove the file to start anew") from None
+            if answer.id in self.answers:
+                raise UserError(f"{path}, line {number}: id {answer.id!r} stands twice; remove the file to start anew")
+            self.answers[answer.id] = answer
+
+    def append(self, answers: Sequence[Answer]) -> None:
+        """Add answers, in memory and at the end of the file, before returning."""
+        self._append([asdict(answer) for answer in answers])
+        self.answers |= {answer.id: answer for answer in answers}
+
+    def _append(self, rows: Sequence[dict[str, Any]]) -> None:
+        with open(self.path, "a", encoding="utf-8") as file:
+            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+
+    def _drop_cut_line(self) -> None:
+        """A line is whole when its newline is there, since the newline is written last."""
+        data = self.path.read_bytes()
+        whole = data.rfind(b"\n") + 1
+        if whole < len(data):
+            os.truncate(self.path, whole)
+
+    def _check_header(self, row: dict[str, Any], header: dict[str, Any]) -> None:
+        if row.get(HEADER) == header[HEADER]:
+            return
+        other = [key for key in header if key != HEADER and row.get(key) != header[key]]
+        raise UserError(
+            f"{self.path}: kept answers of another {' and '.join(other) or 'kind of file'}; "
+            "choose another --out folder, or remove the file to start anew"
+        )
+
+
+def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number from 1, object) of a JSON lines file; empty lines are passed over.
+
+    Raises UserError with the line number for invalid UTF-8, invalid JSON, or a value that is not an object.
+    """
+    if not path.is_file():
+        raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}; give a file of JSON lines")
+    with open(path, "rb") as file:
+        for number, line in enumerate(file, start=1):
+            if not line.strip():
+                continue
+            try:
+                row = json.loads(line.decode("utf-8"))
+            except (ValueError, RecursionError) as error:
+                raise UserError(f"{path}, line {number}: not JSON ({error})") from None
+            if not isinstance(row, dict):
+                raise UserError(f"{path}, line {number}: a JSON object is expected, not {type(row).__name__}")
+            yield number, row
+
+
+def check_text(value: Any, where: str) -> str:
+    """`value`, where it is text that UTF-8 can hold (JSON's escapes can spell half a surrogate pair); else UserError."""
+    if not isinstance(value, str):
+        raise UserError(f"{where} must be text, not {type(value).__name__}")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{where} holds half a surrogate pair at character {error.start}; write the whole character") from None
+    return value
+
+
+def read_saved_answers(path: Path, tasks: Sequence[str]) -> dict[str, dict[str, tuple[int, str]]]:
+    """Answers to score again: task -> id -> (line number, text), for the named tasks; rows of other tasks are left alone.
+
+    A row is {"task", "id", "text"}, more keys allowed; ids may be whole numbers. Files that `KeptAnswers` wrote are read
+    too. Raises UserError with the line number for a missing or wrong key and for an id that stands twice in its task.
+    """
+    answers: dict[str, dict[str, tuple[int, str]]] = {task: {} for task in tasks}
+    for number, row in read_rows(path):
+        if HEADER in row:
+            continue
+        for key in ("task", "id", "text"):
+            if key not in row:
+                raise UserError(f'{path}, line {number}: no "{key}"; each line needs "task", "id" and "text"')
+        if not isinstance(row["id"], (str, int)) or isinstance(row["id"], bool):
+            raise UserError(f'{path}, line {number}: "id" must be text or a whole number')
+        for key in ("task", "text"):
+            check_text(row[key], f'{path}, line {number}: "{key}"')
+        if row["task"] not in answers:
+            continue
+        of_task = answers[row["task"]]
+        item_id = str(row["id"])
+        if item_id in of_task:
+            raise UserError(f"{path}, line {number}: id {item_id!r} of {row['task']} is on line {of_task[item_id][0]} already")
+        of_task[item_id] = (number, row["text"])
+    return answers

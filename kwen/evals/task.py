@@ -1,0 +1,68 @@
+"""What a task is: data in one small file, read by `run.py`; nothing here knows a particular task."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from kwen.files import json_hash
+from kwen.text.messages import Message
+
+
+@dataclass(frozen=True)
+class Item:
+    """One thing to ask or to read.
+
+    `prompt` is a conversation (answered under the model's chat template) or raw text (continued as it is; a text to
+    compress where the task is perplexity). `reference` is the right answer in the form that the task's `judge` reads.
+    Scores are reported by `language` and by `tag` (the item's kind) besides the total. `extra` holds what else the task
+    needs: tests of a function, the file a text came from.
+    """
+
+    id: str
+    prompt: list[Message] | str
+    reference: str
+    language: str
+    tag: str
+    extra: Mapping[str, Any] = field(default_factory=dict)
+
+
+Extract = Callable[[Item, str], str | None]
+
+
+def whole_text(item: Item, text: str) -> str:
+    """The extractor that takes a reply as it is, without the white space around it."""
+    return text.strip()
+
+
+@dataclass(frozen=True)
+class Task:
+    """A benchmark as data.
+
+    `items(data, seed)` lists the items: `data` is the folder of `--data`, `seed` the seed of a generated world.
+    Raise `version` with any change of items, extraction or judging: kept answers of another version are refused.
+
+    For kind "generate", each answer's text goes through two extractors: `strict` accepts the asked form alone, `flexible`
+    finds an answer wherever it stands (None: no answer found). `judge` then decides about (item, extracted) pairs, all at
+    once, because a sandbox is opened once for many. `baseline(items, seed)` gives the answer that the nearest training
+    question would have copied, or None where the task has no training questions. `settings` are arguments of
+    `LanguageModel.generate`: greedy unless they say otherwise.
+    Kind "perplexity" reads the items' texts; its `settings` are the largest `window` and `stride`, in tokens.
+    """
+
+    name: str
+    version: int
+    kind: Literal["generate", "perplexity"]
+    items: Callable[[Path | None, int], list[Item]]
+    strict: Extract = whole_text
+    flexible: Extract = whole_text
+    judge: Callable[[Sequence[tuple[Item, str]]], list[bool]] | None = None
+    metric: str = "accuracy"
+    settings: Mapping[str, Any] = field(default_factory=lambda: {"max_new_tokens": 64, "temperature": 0.0})
+    baseline: Callable[[Sequence[Item], int], list[str]] | None = None
+    needs_sandbox: bool = False
+
+
+def prompt_hash(items: Sequence[Item]) -> str:
+    """A hash of everything that is asked, in order: two scores are comparable where it is equal."""
+    return json_hash([[item.id, item.prompt] for item in items])

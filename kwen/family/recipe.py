@@ -1,0 +1,182 @@
+"""Recipes: a family as one YAML file.
+
+    name: mine                      the run's folder is runs/mine
+    seed: 0
+    corpus: {sources: [...]}        kwen.corpus.pipeline.CorpusConfig
+    tokenizer: {vocab_size: ...}    kwen.text.tokenizer_training.TokenizerConfig
+    model: {...}                    what all base models share; each may say otherwise
+    training: {...}                 likewise
+    base: {hidden_size: ..., training: {steps: ...}}        also base-s and base-m; the model's keys stand in the section
+    chat-sft: {...}                 also chat-sft-s and chat-sft-m, made from base-s and base-m
+    evals: {tasks: [...], limit: ...}
+    launcher: {kind: local, ranks: 2}
+    expected_seconds: {base: 200}   serves the estimate of a first build, nothing else
+
+An artifact that a recipe does not name is not part of the family; corpus, tokenizer, shards and report always are.
+"""
+
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field
+
+from kwen.align.sft import SFTConfig
+from kwen.corpus.pipeline import CorpusConfig
+from kwen.errors import UserError
+from kwen.family.checking import override, read_yaml, validate
+from kwen.family.launch import LauncherConfig
+from kwen.pretrain.base import PretrainConfig
+from kwen.text.tokenizer_training import TokenizerConfig
+
+BASES = ("base-s", "base-m", "base")
+CHATS = ("chat-sft-s", "chat-sft-m", "chat-sft")
+
+
+class EvalsConfig(BaseModel):
+    """What is measured: `tasks` on the chat models, bits a byte of the corpus's held-out text on all base models.
+
+    `limit` takes the first items of each task.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tasks: tuple[str, ...] = ()
+    limit: int | None = Field(None, ge=1)
+
+
+class Recipe(BaseModel):
+    """A whole family, validated."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
+    about: str = ""
+    seed: int = Field(0, ge=0, lt=2**63)
+    corpus: CorpusConfig
+    tokenizer: TokenizerConfig
+    base_s: PretrainConfig | None = Field(None, alias="base-s")
+    base_m: PretrainConfig | None = Field(None, alias="base-m")
+    base: PretrainConfig | None = None
+    chat_sft_s: SFTConfig | None = Field(None, alias="chat-sft-s")
+    chat_sft_m: SFTConfig | None = Field(None, alias="chat-sft-m")
+    chat_sft: SFTConfig | None = Field(None, alias="chat-sft")
+    evals: EvalsConfig | None = None
+    launcher: LauncherConfig = LauncherConfig()
+    expected_seconds: dict[str, float] = {}
+
+    def bases(self) -> dict[str, PretrainConfig]:
+        """The base models that the family has, by name, smallest first."""
+        return _present({"base-s": self.base_s, "base-m": self.base_m, "base": self.base})
+
+    def chats(self) -> dict[str, SFTConfig]:
+        """The chat models that the family has, by name."""
+        return _present({"chat-sft-s": self.chat_sft_s, "chat-sft-m": self.chat_sft_m, "chat-sft": self.chat_sft})
+
+    def as_dict(self) -> dict[str, Any]:
+        """The resolved recipe in JSON types, every default written out; itself a valid recipe."""
+        return {key: value for key, value in self.model_dump(mode="json", by_alias=True).items() if value is not None}
+
+    def to_yaml(self) -> str:
+        """`as_dict` as YAML."""
+        return yaml.safe_dump(self.as_dict(), sort_keys=False, allow_unicode=True, width=120)
+
+
+def _present(sections: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: section for name, section in sections.items() if section is not None}
+
+
+def shipped() -> list[str]:
+    """The names of the recipes that come with Kwen."""
+    return sorted(entry.name.removesuffix(".yaml") for entry in files("kwen.family").joinpath("recipes").iterdir())
+
+
+def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
+    """The recipe of that name (one that ships) or in that file, with `overrides` (`key=value`) applied.
+
+    UserError, in one line with the file and the full key, for whatever is wrong with it.
+    """
+    where, text = _text(name_or_file)
+    data = read_yaml(text, where)
+    for assignment in overrides:
+        override(data, assignment)
+    filled, written = _fill_in(data)
+    recipe = validate(Recipe, filled, where, written, lifted=("model",))
+    for chat in recipe.chats():
+        base = base_of(chat)
+        if base not in recipe.bases():
+            raise UserError(f"{where}: {chat} is made from {base}, which the recipe does not name; add the section {base}")
+    unknown = set(recipe.expected_seconds) - {"corpus", "tokenizer", "shards", *BASES, *CHATS, "evals", "report"}
+    if unknown:
+        raise UserError(f"{where}: expected_seconds.{min(unknown)} is not an artifact; remove it")
+    return recipe
+
+
+def base_of(chat: str) -> str:
+    """The base model that a chat model is made from: chat-sft from base, chat-sft-s from base-s."""
+    return "base" + chat.removeprefix("chat-sft")
+
+
+def _text(name_or_file: str) -> tuple[str, str]:
+    """How messages call the recipe, and its text."""
+    names = shipped()
+    if name_or_file in names:
+        return f"recipes/{name_or_file}.yaml", files("kwen.family").joinpath("recipes", f"{name_or_file}.yaml").read_text("utf-8")
+    path = Path(name_or_file)
+    if path.suffix not in (".yaml", ".yml") and not path.is_file():
+        raise UserError(f"no recipe {name_or_file!r}: the recipes that ship are {', '.join(names)}; else name a YAML file")
+    try:
+        return str(path), path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise UserError(f"{path}: not UTF-8 text; a recipe is a YAML file") from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); name a recipe that ships or a YAML file") from None
+
+
+def _fill_in(data: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+    """`data` with the shared sections merged into each base model, and the map from merged paths to written ones."""
+    shared = {"model": data.get("model", {}), "training": data.get("training", {})}
+    filled = {key: value for key, value in data.items() if key not in shared}
+    origin: dict[str, str] = {}
+    for name in BASES:
+        section = data.get(name)
+        if not isinstance(section, dict):
+            continue
+        own = {key: value for key, value in section.items() if key not in _MODEL_KEYS}
+        lifted = {key: value for key, value in section.items() if key in _MODEL_KEYS}
+        origin |= {f"{name}.model.{key}": f"{name}.{key}" for key in lifted}
+        model = _merge(own.get("model", {}), lifted, f"{name}.model", f"{name}.model", {})
+        merged = dict(own)
+        for part, inner in (("model", model), ("training", own.get("training", {}))):
+            merged[part] = _merge(shared[part], inner, f"{name}.{part}", part, origin)
+        filled[name] = merged
+    for part, value in shared.items():
+        if value and not isinstance(value, dict):
+            raise UserError(f"{part} is {value!r}; expected a section with keys of its own")
+    return filled, lambda path: origin.get(path, path)
+
+
+def _merge(below: Any, above: Any, path: str, written: str, origin: dict[str, str]) -> Any:
+    """`above` over `below`, section by section; `origin` notes which paths come from `below`, and from where."""
+    if not isinstance(below, dict) or not isinstance(above, dict):
+        return above
+    merged = dict(above)
+    for key, value in below.items():
+        if key not in above:
+            merged[key] = value
+            origin |= {f"{path}.{key}{rest}": f"{written}.{key}{rest}" for rest in _below(value)}
+        else:
+            merged[key] = _merge(value, above[key], f"{path}.{key}", f"{written}.{key}", origin)
+    return merged
+
+
+def _below(value: Any) -> list[str]:
+    rests = [""]
+    if isinstance(value, dict):
+        rests += [f".{key}{rest}" for key, inner in value.items() for rest in _below(inner)]
+    return rests
+
+
+_MODEL_KEYS = frozenset(getattr(PretrainConfig.model_fields["model"].annotation, "model_fields", {}))

@@ -1,0 +1,70 @@
+"""Kwen's control tokens, and ChatML as the Jinja text that its chat models ship."""
+
+import json
+
+ENDOFTEXT = "<|endoftext|>"
+IM_START = "<|im_start|>"
+IM_END = "<|im_end|>"
+DEFAULT_SYSTEM = "You are a helpful assistant."
+"""The system prompt of a ChatML conversation that brings none (report 7.2)."""
+
+TOOLS_HEAD = (
+    "# Tools\n\nTo call a tool, write its name and arguments as one JSON object, a block for each call:\n"
+    '<tool_call>\n{"name": ..., "arguments": {...}}\n</tool_call>\nThese tools exist:\n<tools>'
+)
+TOOLS_TAIL = "\n</tools>"
+
+
+def control_surfaces(extras: int) -> list[str]:
+    """The control tokens in id order (report 1.2): end of text, turn start, turn end, then `<|extra_0|>` and so on."""
+    return [ENDOFTEXT, IM_START, IM_END, *(f"<|extra_{number}|>" for number in range(extras))]
+
+
+def chatml_template(default_system: str | None) -> str:
+    """The Jinja text that renders what `kwen.text.chatml.render` renders, for readers of Hugging Face folders.
+
+    Without `default_system` a conversation that brings no system prompt has no system turn. Tools are told in the system turn;
+    calls and results travel as JSON between tags, results inside a user turn (report 11.4).
+    """
+    return _TEMPLATE.replace("DEFAULT", json.dumps(default_system or "", ensure_ascii=False)).replace(
+        "HEAD", json.dumps(TOOLS_HEAD)
+    )
+
+
+_TEMPLATE = """\
+{%- set first = 1 if messages[0].role == 'system' else 0 %}
+{%- set system = (messages[0].content or '') if first else DEFAULT %}
+{%- if first or system or tools %}
+    {{- '<|im_start|>system\\n' + system }}
+    {%- if tools %}
+        {{- ('\\n\\n' if system else '') + HEAD }}
+        {%- for tool in tools %}
+            {{- '\\n' }}{{- tool | tojson }}
+        {%- endfor %}
+        {{- '\\n</tools>' }}
+    {%- endif %}
+    {{- '<|im_end|>\\n' }}
+{%- endif %}
+{%- for message in messages[first:] %}
+    {%- if message.role == 'tool' %}
+        {{- '\\n' if loop.previtem is defined and loop.previtem.role == 'tool' else '<|im_start|>user\\n' }}
+        {{- '<tool_response>\\n' + (message.content or '') + '\\n</tool_response>' }}
+        {%- if loop.last or loop.nextitem.role != 'tool' %}
+            {{- '<|im_end|>\\n' }}
+        {%- endif %}
+    {%- else %}
+        {{- '<|im_start|>' + message.role + '\\n' + (message.content or '') }}
+        {%- for call in message.tool_calls or [] %}
+            {{- '\\n' if message.content or not loop.first else '' }}
+            {{- '<tool_call>\\n{"name": ' }}{{- call.function.name | tojson }}{{- ', "arguments": ' }}
+            {{- call.function.arguments if call.function.arguments is string else call.function.arguments | tojson }}
+            {{- '}\\n</tool_call>' }}
+        {%- endfor %}
+        {{- '<|im_end|>\\n' }}
+    {%- endif %}
+{%- endfor %}
+{%- if add_generation_prompt %}
+    {{- '<|im_start|>assistant\\n' }}
+{%- endif %}
+"""
+CHATML_TEMPLATE = chatml_template(DEFAULT_SYSTEM)

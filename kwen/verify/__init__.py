@@ -1,0 +1,1 @@
+"""Judging answers by rule and by execution."""

@@ -1,0 +1,109 @@
+"""Hostile programs: none gets out, harms anything, outlives its run, or takes more than its limit and a second."""
+
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+from hostile_programs import OVER_MEMORY, PROGRAMS, TIMED_OUT
+
+from kwen.sandbox import Result, describe, run_many, tools
+from kwen.sandbox.forkserver import OUTPUT_BYTES
+
+TIMEOUT_S = 1.0
+MEMORY_MB = 256
+
+
+def processes_of(uids: set[int]) -> list[psutil.Process]:
+    """Live processes of these users."""
+    found = []
+    for process in psutil.process_iter(["uids", "status"]):
+        if process.info["uids"] and process.info["uids"].real in uids and process.info["status"] != psutil.STATUS_ZOMBIE:
+            found.append(process)
+    return found
+
+
+def nothing_left(uids: set[int]) -> bool:
+    """Whether the jails' processes are gone, within a second of the kernel's time to bury them."""
+    deadline = time.monotonic() + 1
+    while processes_of(uids) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    return not processes_of(uids)
+
+
+@pytest.fixture
+def canary(tmp_path: Path) -> Path:
+    """A file of the host that anyone may read and write."""
+    path = tmp_path / "canary.txt"
+    path.write_text("secret")
+    path.chmod(0o666)
+    for folder in (tmp_path, *tmp_path.parents[:2]):
+        folder.chmod(folder.stat().st_mode | 0o055)
+    return path
+
+
+def hostile_texts(canary: Path) -> list[str]:
+    facts = {"canary": str(canary), "project": str(Path(__file__).parents[2]), "pid": str(os.getpid())}
+    texts = []
+    for text in PROGRAMS.values():
+        for name, value in facts.items():
+            text = text.replace("{%s}" % name, value)
+        texts.append(text.replace("{{", "{").replace("}}", "}"))
+    return texts
+
+
+def check(results: list[Result], canary: Path) -> None:
+    """What must hold whoever ran the programs, and with whatever tool."""
+    by_name = dict(zip(PROGRAMS, results, strict=True))
+    for name, result in by_name.items():
+        assert "ESCAPED" not in result.stdout, (name, result.stdout[:200])
+        assert result.wall_s < TIMEOUT_S + 1, (name, result.wall_s)
+        assert len(result.stdout) <= OUTPUT_BYTES, name
+    assert {name for name, result in by_name.items() if result.timed_out} == TIMED_OUT
+    assert canary.read_text() == "secret"
+    assert by_name["kill_supervisor"].stdout == "alive\n" and by_name["kill_everything"].stdout == "nobody\n"
+    assert by_name["daemon"].stdout == by_name["daemon_holding_stdout"].stdout == "left\n"
+    assert by_name["daemon_holding_stdout"].wall_s < TIMEOUT_S
+    assert "MemoryError" in by_name["memory"].stderr and "MemoryError" in by_name["memory_slowly"].stderr
+    for name in OVER_MEMORY:
+        assert by_name[name].exit_code == -9 and "memory limit of 256 MB" in by_name[name].stderr, (name, by_name[name])
+    for name in ("print_for_ever", "huge_stderr"):
+        assert by_name[name].output_cut and by_name[name].stderr.endswith(f"output cut after {OUTPUT_BYTES} bytes\n")
+    for name in ("huge_file", "many_files", "shared_memory_files", "many_inodes"):
+        assert "OSError" in by_name[name].stderr, (name, by_name[name].stderr[-200:])
+    assert by_name["segfault"].exit_code == -11 and by_name["abort"].exit_code == -6
+    assert by_name["leave"].exit_code == 7 and by_name["forge_result"].exit_code == 9
+    assert "RecursionError" in by_name["recursion"].stderr
+
+
+@pytest.mark.parametrize("tool", ["bubblewrap", "nsjail"])
+def test_hostile_programs_are_held(
+    tool: str, use_tool: Callable[[str], None], canary: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    use_tool(tool)
+    uids: set[int] = set()
+    choose = tools.unused_uid
+    monkeypatch.setattr(tools, "unused_uid", lambda: (uid := choose(), uids.add(uid))[0])
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    needed = describe()
+    if not (needed["seccomp"] and needed["tree_memory_limit"]):
+        pytest.skip(f"this machine cannot have every guarantee: {needed}")
+    results = run_many(hostile_texts(canary), timeout_s=TIMEOUT_S, memory_mb=MEMORY_MB)
+    check(results, canary)
+    assert not os.listdir(tmp_path / "temporary")
+    assert not psutil.Process().children(recursive=True)
+    assert os.geteuid() != 0 or (uids and nothing_left(uids))
+
+
+def test_hostile_programs_are_held_for_an_ordinary_user(
+    ordinary_user: Callable[..., tuple[list[Result], int]], canary: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("the other tests run as an ordinary user already")
+    results, uid = ordinary_user(programs=hostile_texts(canary), timeout_s=TIMEOUT_S, memory_mb=MEMORY_MB)
+    check(results, canary)
+    assert nothing_left({uid})
