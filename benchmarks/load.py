@@ -27,6 +27,7 @@ import torch
 
 from kwen.model.config import ModelConfig
 from kwen.model.formats import build_model, load_checkpoint
+from kwen.model.formats.checkpoint import empty_model
 from kwen.model.formats.huggingface import write_model
 from kwen.model.formats.tensors import MemoryTensor
 
@@ -39,14 +40,10 @@ LOADERS = ("kwen", "transformers")
 
 def make_folder(folder: Path) -> None:
     """A random Qwen2 checkpoint in bfloat16 with CONFIG's shapes."""
-    from transformers import AutoModelForCausalLM, Qwen2Config
-
-    with torch.device("meta"):
-        shapes = AutoModelForCausalLM.from_config(Qwen2Config(**CONFIG.to_hf())).state_dict()
     generator = torch.Generator().manual_seed(0)
     tensors = {
-        name: MemoryTensor(torch.empty(tensor.shape).normal_(0, 0.02, generator=generator).bfloat16())
-        for name, tensor in shapes.items()
+        name: MemoryTensor(torch.empty(parameter.shape).normal_(0, 0.02, generator=generator).bfloat16())
+        for name, parameter in empty_model(CONFIG).named_parameters()
     }
     write_model(folder, CONFIG, tensors)
 
@@ -69,6 +66,8 @@ def measure(loader: str, path: Path, dtype: str) -> dict[str, float]:
     token = torch.tensor([[1]])
     if loader == "transformers":
         from transformers import AutoModelForCausalLM
+        from transformers.models.llama import modeling_llama  # noqa: F401 (else imported while the clock runs)
+        from transformers.models.qwen2 import modeling_qwen2  # noqa: F401
 
         gguf = {"gguf_file": path.name} if path.suffix == ".gguf" else {}
         before, start = memory("VmRSS"), time.perf_counter()

@@ -28,8 +28,8 @@ def evaluate(
     generations: Path = typer.Option(None, help='Score these answers again, no model: {"task", "id", "text"} a line.'),
     out: Path = typer.Option(None, help="Keep every answer here, one TASK.jsonl each; the same command then resumes."),
     baselines: bool = typer.Option(False, "--baselines", help="Add the nearest-training-question baseline."),
-    seed: int = typer.Option(0, help="Seed of the generated world and of sampling."),
-    dtype: str = typer.Option(None, help="float32, bfloat16, int8 or int4; default: float32 on a CPU, bfloat16 on a GPU."),
+    seed: int = typer.Option(0, help="Seed of generated questions and of sampling."),
+    dtype: str = typer.Option(None, help="float32, bfloat16 or float16; default: float32 on a CPU, bfloat16 on a GPU."),
     device: str = typer.Option(None, help="cpu, cuda, cuda:1, ...; default: a GPU where there is one."),
 ) -> None:
     """Score a model on tasks, or score saved answers again."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from kwen.engine.request import Request
 from kwen.engine.sampler import SamplingBatch, SamplingParams, sample
+from kwen.errors import UserError
 from kwen.model.attention import KVCache
 from kwen.model.transformer import Transformer
 
@@ -150,6 +151,8 @@ class Batch:
         ended = []
         for row, token, logprob in zip(rows, tokens_B.tolist(), logprobs_B.tolist(), strict=True):
             request = self._rows[row]
+            if logprob != logprob and request is not None:
+                raise UserError("the model's logits are not numbers (NaN): its weights are damaged, or its training diverged")
             if request is not None and request.push(token, logprob):
                 ended.append(request)
                 self._rows[row] = None

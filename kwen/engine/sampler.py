@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -24,7 +25,7 @@ _UNIFORM_BITS = 48  # few enough that u * total < total holds in float64 for eve
 _COLDEST = 1e-6  # lower temperatures are this one: logits divided by it still fit float32
 _ALL_TOKENS = 2**62  # top_k of a row without one
 _STRETCH = 64  # tokens whose probabilities are added before a draw looks at single ones
-_SHORT_LISTS = (16, 256)  # so many candidates are looked at before a whole row is sorted: nearly every nucleus fits
+_SHORT_LISTS = (32, 256)  # so many candidates are looked at before a whole row is sorted: nearly every nucleus fits
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,53 +141,71 @@ def _argmax(scores_BV: Tensor) -> Tensor:
 def _draw(scaled_BV: Tensor, batch: SamplingBatch, uniforms_B: Tensor) -> Tensor:
     """Rows that keep the whole distribution and rows that truncate it, each by its own way whatever the mixture."""
     if not batch.any_truncated:
-        return _draw_whole(scaled_BV, uniforms_B)
+        return _draw_weighted(scaled_BV.softmax(dim=-1), uniforms_B)
     logprobs_BV = scaled_BV.log_softmax(dim=-1)
     if batch.all_truncated:
         return _draw_truncated(logprobs_BV, batch.top_k_B1, batch.top_p_B1, uniforms_B)
     rows = batch.truncated_rows
-    tokens = _draw_whole(scaled_BV, uniforms_B)
+    tokens = _draw_weighted(logprobs_BV.exp(), uniforms_B)
     tokens[rows] = _draw_truncated(logprobs_BV[rows], batch.top_k_B1[rows], batch.top_p_B1[rows], uniforms_B[rows])
     return tokens
 
 
-def _draw_whole(scaled_BV: Tensor, uniforms_B: Tensor) -> Tensor:
+def _draw_weighted(weights_BV: Tensor, uniforms_B: Tensor) -> Tensor:
     """Inverse CDF in the order of the vocabulary, which needs no sorting: first the stretch of tokens, then the token."""
-    probabilities = scaled_BV.softmax(dim=-1)
-    if missing := -probabilities.shape[1] % _STRETCH:
-        probabilities = F.pad(probabilities, (0, missing))
-    probabilities = probabilities.unflatten(1, (-1, _STRETCH))
-    stretch, rest = _invert(probabilities.sum(dim=-1).to(torch.float64), uniforms_B)
-    inside = probabilities[torch.arange(len(stretch), device=stretch.device), stretch].to(torch.float64)
+    vocab_size = weights_BV.shape[1]
+    if missing := -vocab_size % _STRETCH:
+        weights_BV = F.pad(weights_BV, (0, missing))
+    stretches = weights_BV.unflatten(1, (-1, _STRETCH))
+    stretch, rest = _invert(stretches.sum(dim=-1).to(torch.float64), uniforms_B)
+    inside = stretches[torch.arange(len(stretch), device=stretch.device), stretch].to(torch.float64)
     within, _ = _invert(inside, (rest / inside.sum(dim=-1)).clamp(0.0, 1 - 2.0**-_UNIFORM_BITS))
-    return stretch * _STRETCH + within
+    return (stretch * _STRETCH + within).clamp_(max=vocab_size - 1)  # beyond it only where the weights are NaN
 
 
 def _draw_truncated(logprobs_BV: Tensor, top_k_B1: Tensor, top_p_B1: Tensor, uniforms_B: Tensor, attempt: int = 0) -> Tensor:
-    """Inverse CDF over the tokens that top-k and top-p leave, likeliest first.
+    """Inverse CDF over the tokens that top-k and top-p leave.
 
     Only a short list of the likeliest tokens is looked at; rows that keep more are done again with a longer list, in the
     end with their whole row sorted. How far a row goes depends on that row alone.
     """
-    vocab_size = logprobs_BV.shape[1]
-    width = _SHORT_LISTS[attempt] if attempt < len(_SHORT_LISTS) else vocab_size
-    if width < vocab_size:
-        values, candidates = logprobs_BV.topk(width, dim=-1)
-    else:
-        width = vocab_size
-        values, candidates = logprobs_BV.sort(dim=-1, descending=True, stable=True)
-    probabilities = values.to(torch.float64).exp_()
-    probabilities.masked_fill_(torch.arange(width, device=values.device) >= top_k_B1, 0.0)
-    mass = probabilities.cumsum(dim=-1)
-    nucleus_B1 = torch.where(top_k_B1 <= width, mass[:, -1:], 1.0) * top_p_B1
-    chosen, _ = _invert(probabilities.masked_fill_(mass - probabilities >= nucleus_B1, 0.0), uniforms_B)
+    if attempt == len(_SHORT_LISTS) or _SHORT_LISTS[attempt] >= logprobs_BV.shape[1]:
+        return _draw_above_threshold(logprobs_BV, top_k_B1, top_p_B1, uniforms_B)
+    values, candidates = logprobs_BV.topk(_SHORT_LISTS[attempt], dim=-1)
+    kept, enough_B = _keep(values, top_k_B1, top_p_B1)
+    chosen, _ = _invert(kept, uniforms_B)
     tokens = candidates.gather(1, chosen.unsqueeze(1)).squeeze(1)
-    if width < vocab_size:
-        short_B = (mass[:, -1:] < nucleus_B1).squeeze(1)
-        if short_B.any():
-            rows = short_B.nonzero().squeeze(1)
-            tokens[rows] = _draw_truncated(logprobs_BV[rows], top_k_B1[rows], top_p_B1[rows], uniforms_B[rows], attempt + 1)
+    if not enough_B.all():
+        rows = (~enough_B).nonzero().squeeze(1)
+        tokens[rows] = _draw_truncated(logprobs_BV[rows], top_k_B1[rows], top_p_B1[rows], uniforms_B[rows], attempt + 1)
     return tokens
+
+
+def _draw_above_threshold(logprobs_BV: Tensor, top_k_B1: Tensor, top_p_B1: Tensor, uniforms_B: Tensor) -> Tensor:
+    """The same by the least probability that is kept (tokens equal to it are kept too): only values need sorting."""
+    ordered = _sorted(logprobs_BV)
+    kept, _ = _keep(ordered, top_k_B1, top_p_B1)
+    threshold_B1 = ordered.gather(1, (kept > 0).sum(dim=-1, keepdim=True).clamp_(min=1) - 1)
+    return _draw_weighted(logprobs_BV.exp().masked_fill_(logprobs_BV < threshold_B1, 0.0), uniforms_B)
+
+
+def _keep(sorted_BN: Tensor, top_k_B1: Tensor, top_p_B1: Tensor) -> tuple[Tensor, Tensor]:
+    """Probabilities float64 (B, N) of the N largest logprobs, zero where top-k or top-p leaves the token out; and for each
+    row, bool (B,), whether nothing that is kept lies beyond the N."""
+    probabilities = sorted_BN.to(torch.float64).exp_()
+    count = probabilities.shape[1]
+    probabilities.masked_fill_(torch.arange(count, device=probabilities.device) >= top_k_B1, 0.0)
+    mass = probabilities.cumsum(dim=-1)
+    nucleus_B1 = torch.where(top_k_B1 <= count, mass[:, -1:], 1.0) * top_p_B1
+    enough_B = (mass[:, -1:] >= nucleus_B1).squeeze(1)
+    return probabilities.masked_fill_(mass - probabilities >= nucleus_B1, 0.0), enough_B
+
+
+def _sorted(values_BV: Tensor) -> Tensor:
+    """Each row from large to small. On a CPU through numpy, whose sort is vectorised: five to nine times torch's speed."""
+    if values_BV.device.type == "cpu":
+        return torch.from_numpy(np.sort(values_BV.numpy(), axis=1)).flip(1)
+    return values_BV.sort(dim=-1, descending=True).values
 
 
 def _invert(weights_BN: Tensor, uniforms_B: Tensor) -> tuple[Tensor, Tensor]:
@@ -196,7 +215,7 @@ def _invert(weights_BN: Tensor, uniforms_B: Tensor) -> tuple[Tensor, Tensor]:
     """
     cumulative = weights_BN.cumsum(dim=-1)
     sought_B1 = uniforms_B.unsqueeze(1) * cumulative[:, -1:]
-    index_B1 = torch.searchsorted(cumulative, sought_B1, right=True)
+    index_B1 = torch.searchsorted(cumulative, sought_B1, right=True).clamp_(max=weights_BN.shape[1] - 1)  # of NaN, any
     before_B1 = (cumulative - weights_BN).gather(1, index_B1)
     return index_B1.squeeze(1), (sought_B1 - before_B1).squeeze(1)
 

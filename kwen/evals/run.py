@@ -6,6 +6,7 @@ An answer is judged and kept before the next slice is asked, so that a kill cost
 goes on where it stopped. `score_saved` enters at "extract" with answers from a file, and needs no model.
 """
 
+import functools
 import hashlib
 import json
 import math
@@ -28,7 +29,7 @@ from kwen.evals.tasks import TASKS, find_task
 from kwen.progress import Progress, silent
 
 SLICE = 64
-"""Answers asked for, judged and kept at a time: enough to fill the engine's slots several times over."""
+"""Answers asked for, judged and kept at a time: as many as the engine runs side by side."""
 
 UNCUT = 2**31
 """More tokens than any context has: room that makes no renderer leave out a turn."""
@@ -48,7 +49,7 @@ def evaluate(
     """Score `lm` on `tasks`, in the form of `kwen eval --json`: task -> metric, standard error, n, version, hashes, parts.
 
     `limit` takes the first items of each task. `out` is a folder for the answers, one TASK.jsonl each, and makes the run
-    resumable. `seed` is the seed of the generated world and of sampling. `baselines` adds the nearest-training-question
+    resumable. `seed` is the seed of generated questions and of sampling. `baselines` adds the nearest-training-question
     baseline. Everything a user can get wrong (unknown task, missing data, no sandbox, answers of another model in `out`)
     raises UserError before the first answer is asked for.
     """
@@ -72,7 +73,7 @@ def evaluate(
         else:
             answers = _ask(lm, task, asked, seed, kept.get(task.name), task_progress)
             score = summarise([(item, answers[item.id]) for item in asked], task.metric)
-            score |= _baseline(task, asked, seed) if baselines else {}
+            score |= _baseline(task, asked, data, seed) if baselines else {}
         results[task.name] = _facts(task, items, seed) | {"model_hash": model} | score
         done += len(asked)
     return results
@@ -115,7 +116,7 @@ def score_saved(
             raise UserError(f'{generations}: no answer to {task.name} in it; each line needs "task": "{task.name}"')
         answers = judge(task, answered, [texts[item.id][1] for item in answered])
         score = summarise(list(zip(answered, answers, strict=True)), task.metric)
-        score |= _baseline(task, answered, seed) if baselines else {}
+        score |= _baseline(task, answered, data, seed) if baselines else {}
         results[task.name] = _facts(task, items, seed) | score | {"missing": len(asked) - len(answered)}
     return results
 
@@ -255,11 +256,11 @@ def _perplexity(lm: LanguageModel, task: Task, items: Sequence[Item], progress: 
         }
 
     def parts(value_of: Callable[[Item], str | None]) -> dict[str, Any]:
-        values = [value_of(item) for item in items]
-        return {
-            value: score([index for index, other in enumerate(values) if other == value])
-            for value in in_order(value for value in values if value is not None)
-        }
+        members: dict[str, list[int]] = {}
+        for index, item in enumerate(items):
+            if (value := value_of(item)) is not None:
+                members.setdefault(value, []).append(index)
+        return {value: score(members[value]) for value in in_order(members)}
 
     return score(range(len(items))) | {
         "by_source": parts(lambda item: item.extra["source"]),
@@ -270,9 +271,19 @@ def _perplexity(lm: LanguageModel, task: Task, items: Sequence[Item], progress: 
     }
 
 
-def _baseline(task: Task, items: Sequence[Item], seed: int) -> dict[str, float]:
+def _baseline(task: Task, items: Sequence[Item], data: Path | None, seed: int) -> dict[str, float]:
     """The score of answering each item with the answer of the most similar training question."""
     if task.baseline is None:
         return {}
+    return {f"baseline_{task.metric}": _baseline_score(task.name, data, seed, tuple(item.id for item in items))}
+
+
+@functools.lru_cache(maxsize=32)
+def _baseline_score(name: str, data: Path | None, seed: int, ids: tuple[str, ...]) -> float:
+    """Remembered, because no model takes part in it: a family's models are asked the same questions one after the other."""
+    task = find_task(name)
+    assert task.baseline is not None
+    by_id = {item.id: item for item in task.items(data, seed)}
+    items = [by_id[item_id] for item_id in ids]
     answers = judge(task, items, task.baseline(items, seed))
-    return {f"baseline_{task.metric}": sum(answer.correct for answer in answers) / len(items)}
+    return sum(answer.correct for answer in answers) / len(items)

@@ -39,7 +39,7 @@ def whole_text(item: Item, text: str) -> str:
 class Task:
     """A benchmark as data.
 
-    `items(data, seed)` lists the items: `data` is the folder of `--data`, `seed` the seed of a generated world.
+    `items(data, seed)` lists the items: `data` is the folder of `--data`, `seed` the seed of generated questions.
     Raise `version` with any change of items, extraction or judging: kept answers of another version are refused.
 
     For kind "generate", each answer's text goes through two extractors: `strict` accepts the asked form alone, `flexible`

@@ -111,6 +111,9 @@ def validate(
     except ValidationError as failure:
         errors = failure.errors(include_url=False, include_context=False)
     lines: dict[str, str] = {}
+    # A list with a bad item is also said to be too short: what an inner error explains is left out.
+    inner = {error["loc"][:end] for error in errors for end in range(len(error["loc"]))}
+    errors = [error for error in errors if error["loc"] not in inner]
     for error in sorted(errors, key=lambda error: error["type"] != "extra_forbidden"):
         path, options = _place(kind, error["loc"], error["type"] == "extra_forbidden")
         shown = written(path)

@@ -81,7 +81,6 @@ def _axes(width: float, height: float, salt: str) -> Iterator[tuple[Any, list[st
         "xtick.color": _STAND_IN["muted"],
         "ytick.color": _STAND_IN["muted"],
         "text.color": _STAND_IN["ink"],
-        "legend.frameon": False,
         "figure.facecolor": "none",
         "axes.facecolor": "none",
     }
@@ -110,29 +109,27 @@ def _inline(svg: str, salt: str) -> str:
 
 
 def curves(lines: Sequence[Curve], name: str, x_label: str, y_label: str, log_y: bool = False) -> str:
-    """Lines over a common x, labelled in a legend. `name` is the figure's id within the page, letters and dashes."""
+    """Lines over a common x, the i-th in the colour `series(i)`. `name` is the figure's id within the page."""
     with _axes(4.8, 2.7, name) as (axes, made):
         for index, line in enumerate(lines):
-            axes.plot(line.x, line.y, color=_STAND_IN[series(index)], linewidth=1.4, label=line.label)
+            axes.plot(line.x, line.y, color=_STAND_IN[series(index)], linewidth=1.4)
         axes.set_xlabel(x_label)
         axes.set_ylabel(y_label)
         if log_y:
             axes.set_yscale("log")
         axes.margins(x=0.01)
-        if len(lines) > 1:
-            axes.legend(loc="upper right")
     return made[0]
 
 
 def dots(rows: Mapping[str, Mapping[str, Dot]], name: str, x_label: str, share: bool = False) -> str:
-    """A row for each key of `rows`, a dot with its error bar for each series in it; a baseline is a hollow dot beside.
+    """A row for each key of `rows`, a dot with its error bar for each series in it, in the order in which the series first
+    appear, the i-th in the colour `series(i)`; a baseline is a hollow dot beside.
 
     `share` draws values between 0 and 1 as per cent on a full axis.
     """
     labels = list(dict.fromkeys(label for row in rows.values() for label in row))
     scale = 100.0 if share else 1.0
-    with _axes(4.8, 0.9 + 0.16 * len(rows) + 0.13 * sum(len(row) for row in rows.values()), name) as (axes, made):
-        seen: set[str] = set()
+    with _axes(4.8, 0.6 + 0.16 * len(rows) + 0.13 * sum(len(row) for row in rows.values()), name) as (axes, made):
         for place, (_, row) in enumerate(rows.items()):
             for index, label in enumerate(labels):
                 if label not in row:
@@ -141,22 +138,17 @@ def dots(rows: Mapping[str, Mapping[str, Dot]], name: str, x_label: str, share: 
                 y = place + (index - (len(labels) - 1) / 2) * 0.7 / max(1, len(labels))
                 if dot.baseline is not None:
                     hollow = {"marker": "o", "s": 18, "facecolors": "none", "edgecolors": _STAND_IN["muted"], "linewidths": 0.9}
-                    shown = "nearest question" if "baseline" not in seen else None
-                    axes.scatter([scale * dot.baseline], [y], label=shown, zorder=2, **hollow)
-                    seen.add("baseline")
+                    axes.scatter([scale * dot.baseline], [y], zorder=2, **hollow)
                 axes.errorbar(
                     [scale * dot.value], [y], xerr=[scale * dot.error], fmt="o", markersize=4, color=colour, linewidth=1.2,
-                    label=label if label not in seen else None, zorder=3,
+                    zorder=3,
                 )  # fmt: skip
-                seen.add(label)
         axes.set_yticks(range(len(rows)), list(rows))
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(x_label)
         axes.grid(axis="y", visible=False)
         if share:
             axes.set_xlim(-2, 102)
-        if len(seen) > 1:
-            axes.legend(loc="upper left", bbox_to_anchor=(0.0, -0.25 if len(rows) < 3 else -0.16), ncols=min(4, len(seen)))
     return made[0]
 
 

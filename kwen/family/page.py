@@ -9,7 +9,7 @@ from importlib.resources import files
 from typing import Any
 
 from kwen.family.describe import clock, count, size
-from kwen.family.figures import PALETTE, Curve, Dot, curves, dots, lineage
+from kwen.family.figures import PALETTE, Curve, Dot, curves, dots, lineage, series
 from kwen.family.report import metric_of
 
 LANGUAGES = {"en": "English", "zh": "Chinese", "code": "code"}
@@ -47,8 +47,11 @@ def _table(head: Sequence[str], rows: Sequence[Sequence[str]], ids: Sequence[str
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
-def _figure(svg: str, caption: str) -> str:
-    return f"<figure>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
+def _figure(svg: str, caption: str, labels: Sequence[str] = (), hollow: str = "") -> str:
+    """A figure with its caption; `labels` name the series in the order of their colours, `hollow` the hollow dots."""
+    keys = [f'<span class="key" style="--key:var(--{series(i)})">{escape(label)}</span>' for i, label in enumerate(labels)]
+    keys += [f'<span class="key hollow">{escape(hollow)}</span>'] if hollow else []
+    return f"<figure><p>{' '.join(keys)}</p>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _head(report: Mapping[str, Any]) -> Iterator[str]:
@@ -110,7 +113,8 @@ def _training(report: Mapping[str, Any]) -> Iterator[str]:
         for key, label in labels.items():
             lines = [Curve(name, curve["step"], curve[key]) for name, curve in chosen.items() if key in curve]
             if lines:
-                figure = _figure(curves(lines, f"{stage}-{key.replace('_', '-')}", "step", label), f"{', '.join(names)}: {label}")
+                svg = curves(lines, f"{stage}-{key.replace('_', '-')}", "step", label)
+                figure = _figure(svg, f"{stage}: {label}", [line.label for line in lines])
                 yield figure if key == "loss" else f"<details><summary>{stage}: {label}</summary>{figure}</details>"
     rows = [[escape(name), *_training_cells(report, name)] for name in report["curves"]]
     yield _table(["model", "parameters", "steps", "tokens", "last loss", "speed", "of peak"], rows) + "</section>"
@@ -140,7 +144,7 @@ def _compression(report: Mapping[str, Any]) -> Iterator[str]:
                 parts.setdefault(label, {})[model] = score
     yield "<section><h2>Held-out text</h2><p>Bits that a model needs for each byte of text it never saw; lower is better.</p>"
     rows = {part: {m: Dot(s[metric], s[f"{metric}_stderr"]) for m, s in of.items()} for part, of in list(parts.items())[:12]}
-    yield _figure(dots(rows, "bits", "bits a byte"), "bits a byte, with the standard error over documents")
+    yield _figure(dots(rows, "bits", "bits a byte"), "bits a byte, with the standard error over documents", list(scores))
     cells = [
         [escape(part), *(f"{of[m][metric]:.3f} ± {of[m][f'{metric}_stderr']:.3f}" if m in of else "" for m in scores)]
         for part, of in parts.items()
@@ -161,7 +165,7 @@ def _questions(report: Mapping[str, Any]) -> Iterator[str]:
         for task, score in result.items():
             metric = metric_of(score)
             baseline = score.get(f"baseline_{metric}")
-            label = task if len(scores) == 1 else f"{task}, {model}"
+            label = task.removeprefix("nanoworld-") + (f", {model}" if len(scores) > 1 else "")
             rows.setdefault(label, {})["all"] = Dot(score[metric], score[f"{metric}_stderr"], baseline)
             languages = score.get("by_language", {})
             for language, part in languages.items():
@@ -175,7 +179,10 @@ def _questions(report: Mapping[str, Any]) -> Iterator[str]:
                     per_cent(score["ended"]) if "ended" in score else "",
                 ]
             )
-    yield _figure(dots(rows, "questions", "right, per cent", share=True), "share of right answers, with its standard error")
+    labels = list(dict.fromkeys(label for row in rows.values() for label in row))
+    hollow = "nearest question" if any(dot.baseline is not None for row in rows.values() for dot in row.values()) else ""
+    svg = dots(rows, "questions", "right, per cent", share=True)
+    yield _figure(svg, "share of right answers, with its standard error", labels, hollow)
     yield _table(["task", "right", "English", "Chinese", "nearest question", "ended by itself"], cells) + "</section>"
 
 

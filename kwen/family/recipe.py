@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from kwen.align.sft import SFTConfig
 from kwen.corpus.pipeline import CorpusConfig
 from kwen.errors import UserError
+from kwen.evals.tasks import find_task
 from kwen.family.checking import override, read_yaml, validate
 from kwen.family.launch import LauncherConfig
 from kwen.pretrain.base import PretrainConfig
@@ -38,7 +39,7 @@ CHATS = ("chat-sft-s", "chat-sft-m", "chat-sft")
 class EvalsConfig(BaseModel):
     """What is measured: `tasks` on the chat models, bits a byte of the corpus's held-out text on all base models.
 
-    `limit` takes the first items of each task.
+    `limit` takes the first items of each task; held-out text is read whole.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -102,12 +103,20 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
     data = read_yaml(text, where)
     for assignment in overrides:
         override(data, assignment)
+    for part in ("model", "training"):
+        if not isinstance(data.get(part, {}), dict):
+            raise UserError(f"{where}: {part} is {data[part]!r}; expected a section with keys of its own")
     filled, written = _fill_in(data)
     recipe = validate(Recipe, filled, where, written, lifted=("model",))
     for chat in recipe.chats():
         base = base_of(chat)
         if base not in recipe.bases():
             raise UserError(f"{where}: {chat} is made from {base}, which the recipe does not name; add the section {base}")
+    for task in recipe.evals.tasks if recipe.evals is not None else ():
+        try:
+            find_task(task)
+        except UserError as error:
+            raise UserError(f"{where}: evals.tasks: {error}") from None
     unknown = set(recipe.expected_seconds) - {"corpus", "tokenizer", "shards", *BASES, *CHATS, "evals", "report"}
     if unknown:
         raise UserError(f"{where}: expected_seconds.{min(unknown)} is not an artifact; remove it")
@@ -152,9 +161,6 @@ def _fill_in(data: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
         for part, inner in (("model", model), ("training", own.get("training", {}))):
             merged[part] = _merge(shared[part], inner, f"{name}.{part}", part, origin)
         filled[name] = merged
-    for part, value in shared.items():
-        if value and not isinstance(value, dict):
-            raise UserError(f"{part} is {value!r}; expected a section with keys of its own")
     return filled, lambda path: origin.get(path, path)
 
 

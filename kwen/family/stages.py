@@ -104,7 +104,7 @@ def make_evals(job: Job) -> dict[str, Any]:
                 load(job.inputs[name]),
                 tasks,
                 data=job.inputs["corpus"],
-                limit=job.settings.limit,
+                limit=job.settings.limit if name in CHATS else None,
                 out=job.work / "answers" / name,
                 baselines=True,
                 progress=_part_of(job.progress, index, len(asked), model=name),

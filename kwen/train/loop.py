@@ -123,7 +123,7 @@ def train(
     model.train()
     loss_of = _loss_function(model, dtype, config.compile)
     parameters = [p for p in model.parameters() if p.requires_grad]
-    optimizer = Optimizer(model, config.optimizer)
+    optimizer = Optimizer(model, config.optimizer, group)
     watch = NormWatch(config.skip_sigma)
     name = json_hash({"config": config.model_dump(), "model": asdict(model.config), "run": run})
     step = _resume(work / "checkpoint", name, model, optimizer, watch)
@@ -161,9 +161,10 @@ def train(
                 log.write({"step": step, **facts})
             progress(step, config.steps, loss=facts["loss"], tokens_per_s=speed)
             losses, trained_tokens, mark = 0.0, 0.0, (now, step)
-        if checkpoint_due and group.rank == 0:
+        if checkpoint_due:
             tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
             tensors |= {f"optimizer/{key}": value for key, value in optimizer.state_dict().items()}
+        if checkpoint_due and group.rank == 0:
             save_checkpoint(work / "checkpoint", tensors, {"run": name, "step": step, "norm": watch.state()})
     if log is not None:
         log.close()

@@ -12,6 +12,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field
 
 from kwen.model.transformer import Transformer
+from kwen.train.parallel import Group
+
+MOMENTUM = "momentum_buffer"  # torch.optim.Muon's name for its one tensor of state
 
 
 class OptimizerConfig(BaseModel):
@@ -50,57 +53,82 @@ def learning_rate_scale(config: ScheduleConfig, step: int, steps: int) -> float:
 
 
 class Optimizer:
-    """One or two torch optimisers stepped as one; `state_dict` and `load_state_dict` speak in flat tensors by name."""
+    """One or two torch optimisers stepped as one, on every rank.
 
-    def __init__(self, model: Transformer, config: OptimizerConfig) -> None:
-        named = dict(model.named_parameters())
-        layer_matrices = {name for name, p in named.items() if p.dim() == 2 and name.startswith("model.layers.")}
+    Orthogonalising is the costly part of Muon, so each rank does it for its own share of the matrices and the ranks then hand
+    each other the updated ones; AdamW is cheap and runs everywhere. `state_dict` and `load_state_dict` speak in flat tensors
+    by name and know nothing of ranks.
+    """
+
+    def __init__(self, model: Transformer, config: OptimizerConfig, group: Group) -> None:
+        self._named, self._group = dict(model.named_parameters()), group
+        layer_matrices = {name for name, p in self._named.items() if p.dim() == 2 and name.startswith("model.layers.")}
         muon = layer_matrices if config.kind == "muon" else set()
-        decayed = {name for name, p in named.items() if p.dim() == 2} - muon
-        plain = set(named) - muon - decayed
+        decayed = {name for name, p in self._named.items() if p.dim() == 2} - muon
+        plain = set(self._named) - muon - decayed
         groups = [
-            {"params": [named[name] for name in named if name in chosen], "weight_decay": decay}
+            {"params": [self._named[name] for name in self._named if name in chosen], "weight_decay": decay}
             for chosen, decay in ((decayed, config.weight_decay), (plain, 0.0))
             if chosen
         ]
-        self.parts: list[torch.optim.Optimizer] = [
+        self._parts: list[torch.optim.Optimizer] = [
             torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
         ]
-        if muon:
-            self.parts.append(
+        self._shares = _shares({name: self._named[name] for name in self._named if name in muon}, group.world)
+        if self._shares[group.rank]:
+            self._parts.append(
                 torch.optim.Muon(
-                    [named[name] for name in named if name in muon],
+                    [self._named[name] for name in self._shares[group.rank]],
                     lr=config.muon_lr,
                     weight_decay=config.weight_decay,
                     ns_steps=config.muon_steps,
                     adjust_lr_fn="match_rms_adamw",
                 )
             )
-        self._peaks = [[group["lr"] for group in part.param_groups] for part in self.parts]
-        self._names = {id(p): name for name, p in named.items()}
+        self._peaks = [[group["lr"] for group in part.param_groups] for part in self._parts]
 
     def step(self, scale: float) -> None:
         """Update the parameters from their gradients at `scale` times the peak learning rates."""
-        for part, peaks in zip(self.parts, self._peaks, strict=True):
-            for group, peak in zip(part.param_groups, peaks, strict=True):
-                group["lr"] = peak * scale
+        for part, peaks in zip(self._parts, self._peaks, strict=True):
+            for settings, peak in zip(part.param_groups, peaks, strict=True):
+                settings["lr"] = peak * scale
             part.step()
+        for owner, names in enumerate(self._shares):
+            self._group.share([self._named[name].data for name in names], owner)
 
     def state_dict(self) -> dict[str, torch.Tensor]:
-        """Every tensor of state as `parameter name/state name`."""
-        return {
-            f"{self._names[id(p)]}/{key}": value
-            for part in self.parts
-            for p, state in part.state.items()
-            for key, value in state.items()
+        """Every tensor of state as `parameter name/state name`, complete on every rank; all ranks call it together."""
+        own = {id(p): state for part in self._parts for p, state in part.state.items()}
+        tensors = {
+            f"{name}/{key}": value
+            for name, p in self._named.items()
+            if id(p) in own
+            for key, value in own[id(p)].items()
         }
+        for owner, names in enumerate(self._shares):
+            for name in names:
+                tensors.setdefault(f"{name}/{MOMENTUM}", torch.zeros_like(self._named[name]))
+            self._group.share([tensors[f"{name}/{MOMENTUM}"] for name in names], owner)
+        return tensors
 
     def load_state_dict(self, tensors: dict[str, torch.Tensor]) -> None:
-        """Take up what `state_dict` gave."""
-        for part in self.parts:
-            for group in part.param_groups:
-                for p in group["params"]:
-                    prefix = self._names[id(p)] + "/"
+        """Take up what `state_dict` gave, on any number of ranks."""
+        names = {id(p): name for name, p in self._named.items()}
+        for part in self._parts:
+            for settings in part.param_groups:
+                for p in settings["params"]:
+                    prefix = names[id(p)] + "/"
                     state = {key[len(prefix) :]: value.clone() for key, value in tensors.items() if key.startswith(prefix)}
                     if state:
                         part.state[p] = state
+
+
+def _shares(matrices: dict[str, torch.nn.Parameter], world: int) -> list[list[str]]:
+    """The names of `matrices` in one list a rank, of nearly equal cost (size times the shorter side)."""
+    shares: list[list[str]] = [[] for _ in range(world)]
+    costs = [0] * world
+    for name, p in sorted(matrices.items(), key=lambda item: (-item[1].numel() * min(item[1].shape), item[0])):
+        rank = costs.index(min(costs))
+        shares[rank].append(name)
+        costs[rank] += p.numel() * min(p.shape)
+    return shares

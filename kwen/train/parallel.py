@@ -43,6 +43,16 @@ class Group:
         for part, gradient in zip(flat.split([gradient.numel() for gradient in gradients]), gradients, strict=True):
             gradient.copy_(part.view_as(gradient))
 
+    def share(self, tensors: list[torch.Tensor], owner: int) -> None:
+        """Give every rank the `owner`'s values of `tensors`, in place, as one flat message."""
+        if self.world == 1 or not tensors:
+            return
+        flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
+        dist.broadcast(flat, owner)
+        if self.rank != owner:
+            for part, tensor in zip(flat.split([tensor.numel() for tensor in tensors]), tensors, strict=True):
+                tensor.copy_(part.view_as(tensor))
+
     def barrier(self) -> None:
         """Wait until every rank is here."""
         if self.world > 1:

@@ -12,6 +12,7 @@ from kwen.engine.generator import Generator
 from kwen.engine.request import Request
 from kwen.engine.sampler import SamplingBatch, SamplingParams, sample
 from kwen.errors import UserError
+from kwen.model.config import ModelConfig
 from kwen.model.transformer import Transformer
 from kwen.text.tokenizer import Tokenizer
 
@@ -167,3 +168,15 @@ def test_prompts_that_are_none_are_refused(model: Transformer, tokenizer: Tokeni
 
 def test_no_requests_give_no_completions(model: Transformer, tokenizer: Tokenizer) -> None:
     assert Generator(model, tokenizer).generate([], []) == []
+
+
+@pytest.mark.parametrize(
+    "params", [SamplingParams(), SamplingParams(temperature=1.0), SamplingParams(temperature=1.0, top_p=0.9)], ids=str
+)
+def test_a_model_that_gives_no_numbers_is_said_so(tokenizer: Tokenizer, params: SamplingParams) -> None:
+    broken = Transformer(ModelConfig(tokenizer.vocab_size, 32, 64, 1, 4, 2, 8)).eval()
+    with torch.no_grad():
+        for parameter in broken.parameters():
+            parameter.fill_(float("nan"))
+    with pytest.raises(UserError, match="not numbers"):
+        Generator(broken, tokenizer).generate([[1, 2]], [params])

@@ -177,7 +177,7 @@ def test_items_that_share_an_id_are_refused(monkeypatch: pytest.MonkeyPatch) -> 
 ROWS = [
     {"id": "a", "text": "The ferry leaves at seven.", "source": "books", "language": "en", "kind": "prose", "file": "x.txt"},
     {"id": "b", "text": "渡船七点开。", "source": "books", "language": "zh", "kind": "prose", "file": "y.txt"},
-    {"id": "c", "text": "def f(n):\n    return n\n", "source": "code", "language": "en"},
+    {"id": "c", "text": "def f(n):\n    return n\n", "source": "code", "language": "en", "kind": None, "file": None},
     {"text": ""},
 ]
 

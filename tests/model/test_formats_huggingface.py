@@ -1,6 +1,9 @@
 """Hugging Face folders: what is saved comes back, and what does not fit is refused by name."""
 
+import contextlib
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,9 @@ from tiny_checkpoints import tiny_config, tiny_model
 from kwen.errors import UserError
 from kwen.model.config import RopeScaling
 from kwen.model.formats import build_model, huggingface, load_checkpoint
+from kwen.model.formats.checkpoint import empty_model
 from kwen.model.formats.huggingface import memory_tensors, save, write_model
+from kwen.model.formats.tensors import MemoryTensor
 
 CONFIGS = {
     "qwen2": tiny_config(),
@@ -81,6 +86,30 @@ def test_half_precision_files_load_as_float32_and_as_they_are(tmp_path: Path) ->
     assert json.loads((tmp_path / "model" / "config.json").read_text())["dtype"] == "bfloat16"
     assert same(build_model(checkpoint, torch.bfloat16), model.bfloat16())
     assert same(build_model(checkpoint), model.float())
+
+
+MEASURE = """
+import sys
+import torch
+from kwen.model.formats import build_model, load_checkpoint
+def memory(field):
+    return next(int(line.split()[1]) for line in open("/proc/self/status") if line.startswith(field)) * 1024
+before = memory("VmRSS")
+model = build_model(load_checkpoint(sys.argv[1]), torch.float32)
+print((memory("VmHWM") - before) / sum(4 * parameter.numel() for parameter in model.parameters()))
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peak memory is read from Linux's /proc")
+def test_loading_takes_at_most_a_fifth_more_than_the_weights(tmp_path: Path) -> None:
+    """120 MB of float32 from a bfloat16 file, in a process of its own."""
+    config = tiny_config(vocab_size=40_000, hidden_size=256, head_dim=64, intermediate_size=8_000)
+    shapes = {name: parameter.shape for name, parameter in empty_model(config).named_parameters()}
+    tensors = {name: MemoryTensor(torch.full(shape, 0.5, dtype=torch.bfloat16)) for name, shape in shapes.items()}
+    (tmp_path / "model").mkdir()
+    write_model(tmp_path / "model", config, tensors)
+    done = subprocess.run([sys.executable, "-c", MEASURE, tmp_path / "model"], capture_output=True, text=True, check=True)
+    assert 0.9 < float(done.stdout) < 1.2
 
 
 def test_both_spellings_of_rope_are_read(tmp_path: Path) -> None:
@@ -203,3 +232,18 @@ def test_the_chat_template_is_found_in_each_of_its_places(tmp_path: Path) -> Non
     (folder / "chat_template.jinja").write_text("file")
     assert load_checkpoint(folder).chat_template == "file"
     assert load_checkpoint(folder).tokenizer_source == folder
+
+
+def test_no_value_in_config_json_does_more_than_an_error_line(tmp_path: Path) -> None:
+    folder = saved(tmp_path)
+    values = json.loads((folder / "config.json").read_text())
+    values["rope_parameters"] = {"rope_theta": 1e6, "rope_type": "yarn", "factor": 2.0, "original_max_position_embeddings": 64}
+    odd = [None, "x", [], [1], {}, {"a": 1}, -1, 0, 0.5, 1e300, 2**70, True, float("nan"), float("-inf")]
+    for holder in (values, values["rope_parameters"]):
+        for key, value in list(holder.items()):
+            for other in odd:
+                holder[key] = other
+                (folder / "config.json").write_text(json.dumps(values))
+                with contextlib.suppress(UserError):
+                    build_model(load_checkpoint(folder))
+            holder[key] = value

@@ -56,7 +56,12 @@ def run_as_ordinary_user(**request: object) -> tuple[list[Result], int]:
     python = inside + executable.removeprefix(base)
     prefix = tools.drop_root(tools.installed_tools()[0], reachable)
     done = subprocess.run(
-        [*prefix, python, "-c", _AS_ANOTHER_USER], input=json.dumps(request), capture_output=True, text=True, env=environment, cwd="/"
+        [*prefix, python, "-c", _AS_ANOTHER_USER],
+        input=json.dumps(request),
+        capture_output=True,
+        text=True,
+        env=environment,
+        cwd="/",
     )
     if done.returncode != 0:
         pytest.skip(f"an ordinary user has no sandbox here: {done.stderr.strip().splitlines()[-1:]}")

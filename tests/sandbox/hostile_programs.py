@@ -33,7 +33,7 @@ PROGRAMS: dict[str, str] = {
     "descriptors": (
         "import os\nfor fd in range(3, 256):\n    try: os.fstat(fd)\n    except OSError: continue\n    print('ESCAPED', fd)\n"
     ),
-    "device": _C + "os.mknod('/tmp/disk', 0o600 | 0o060000, os.makedev(254, 0))\nprint('ESCAPED', open('/tmp/disk', 'rb').read(9))",
+    "device": "import os\nos.mknod('disk', 0o600 | 0o060000, os.makedev(254, 0))\nprint('ESCAPED', open('disk', 'rb').read(9))",
     # writing outside
     "write_library": "import os; open(os.path.dirname(os.__file__) + '/os.py', 'a').write('x'); print('ESCAPED')",
     "write_root": "open('/escaped', 'w').write('x'); print('ESCAPED')",
@@ -88,7 +88,8 @@ PROGRAMS: dict[str, str] = {
     "memory": "x = bytearray(4 << 30)",
     "memory_slowly": "x = []\nwhile True: x.append(bytearray(1 << 20))",
     "memory_tree": (
-        "import os, time\nfor _ in range(30):\n    if os.fork() == 0:\n        x = b'x' * (40 << 20)\n        time.sleep(9)\ntime.sleep(9)"
+        "import os, time\nfor _ in range(30):\n    if os.fork() == 0:\n"
+        "        x = b'x' * (40 << 20)\n        time.sleep(9)\ntime.sleep(9)"
     ),
     "memory_shared": (
         "import mmap, os, time\nfor _ in range(30):\n    if os.fork() == 0:\n        m = mmap.mmap(-1, 60 << 20)\n"

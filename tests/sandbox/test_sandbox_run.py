@@ -28,7 +28,8 @@ def sandbox_or_skip() -> None:
 
 def test_a_program_runs_like_a_script() -> None:
     result = run(
-        "import sys, os\nprint(__name__, sys.argv, os.getcwd(), sys.stdin.read())\nprint('oh', file=sys.stderr)\nexit(3)", "naïve 文"
+        "import sys, os\nprint(__name__, sys.argv, os.getcwd(), sys.stdin.read())\nprint('oh', file=sys.stderr)\nexit(3)",
+        "naïve 文",
     )
     assert result.stdout == "__main__ ['/tmp/program.py'] /tmp naïve 文\n"
     assert (result.stderr, result.exit_code, result.timed_out, result.output_cut) == ("oh\n", 3, False, False)
@@ -75,7 +76,7 @@ def test_a_timeout_says_so_and_keeps_the_output() -> None:
 
 
 def test_programs_do_not_share_files_memory_or_names() -> None:
-    first = "open('/tmp/left', 'w').write('x'); open('/dev/shm/left', 'w').write('x'); secret = 'pass' + 'word'; import builtins; builtins.x = 1"
+    first = "import builtins; builtins.x = 1; open('/tmp/left', 'w').write('x'); open('/dev/shm/left', 'w').write('x')"
     second = "import os, gc; print(os.listdir('/tmp'), os.listdir('/dev/shm'), 'x' in dir(__builtins__))"
     assert run_many([first, second], workers=1)[1].stdout == "['program.py'] ['program.py'] False\n"
 
@@ -102,9 +103,8 @@ def test_a_programs_memory_holds_nothing_of_an_earlier_one() -> None:
 
 def test_results_keep_their_order_and_progress_is_told() -> None:
     seen: list[float] = []
-    results = run_many(
-        [f"print({i})" for i in range(40)], workers=3, preload=["math"], progress=lambda done, total, **facts: seen.append(done / total)
-    )
+    programs = [f"print({i})" for i in range(40)]
+    results = run_many(programs, workers=3, preload=["math"], progress=lambda done, total, **facts: seen.append(done / total))
     assert [result.stdout for result in results] == [f"{i}\n" for i in range(40)]
     assert len(seen) == 40 and seen == sorted(seen) and seen[-1] == 1
     assert run_many([]) == []

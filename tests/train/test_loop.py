@@ -69,11 +69,19 @@ def test_accumulation_changes_nothing_but_memory(tmp_path: Path, optimizer: str,
     assert _largest_difference(whole, parts) < tolerance
 
 
-def test_two_ranks_equal_one(tmp_path: Path) -> None:
+def test_two_ranks_equal_one_and_go_on_from_each_others_checkpoints(tmp_path: Path) -> None:
     one = tiny_training(Group(), work=str(tmp_path / "one"), settings={})
+    muon = {"optimizer": {"kind": "muon"}, "checkpoint_every": 5}
+    one_muon = tiny_training(Group(), work=str(tmp_path / "one-muon"), settings=muon)
+    with pytest.raises(KeyboardInterrupt):
+        tiny_training(Group(), work=str(tmp_path / "passed-on"), settings=muon, stop_after=10)
     with Ranks(2) as ranks:
         two = ranks.run(tiny_training, {"work": str(tmp_path / "two"), "settings": {}})
+        two_muon = ranks.run(tiny_training, {"work": str(tmp_path / "two-muon"), "settings": muon})
+        passed_on = ranks.run(tiny_training, {"work": str(tmp_path / "passed-on"), "settings": muon})
     assert _largest_difference(one, two) < 1e-5
+    assert _largest_difference(one_muon, two_muon) < 1e-3  # Muon orthogonalises in bf16
+    assert _largest_difference(one_muon, passed_on) < 1e-3
 
 
 def test_an_interrupted_run_continues_to_identical_weights_and_metrics(tmp_path: Path) -> None:

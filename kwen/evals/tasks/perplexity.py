@@ -1,4 +1,7 @@
-"""Bits a byte on held-out text: DIR/held_out.jsonl, one {"text", "source"?, "language"?, "kind"?, "file"?, "id"?} a line."""
+"""Bits a byte on held-out text: DIR/held_out.jsonl, one {"text", "source"?, "language"?, "kind"?, "file"?, "id"?} a line.
+
+Values are text; what is absent or null is reported as unknown, a file as none.
+"""
 
 from pathlib import Path
 
@@ -19,16 +22,17 @@ def items(data: Path | None, seed: int) -> list[Item]:
     path = data / "held_out.jsonl"
     found: dict[str, Item] = {}
     for number, row in read_rows(path):
-        facts = {key: row.get(key, UNKNOWN) for key in ("source", "language", "kind")}
-        facts["id"] = row.get("id", f"line {number}")
-        facts["file"] = row.get("file", "")
-        facts["text"] = row.get("text")
-        for key, value in facts.items():
-            facts[key] = check_text(str(value) if key == "id" else value, f'{path}, line {number}: "{key}"')
+        known = {key: value for key, value in row.items() if value is not None}
+        if type(known.get("id")) is int:
+            known["id"] = str(known["id"])
+        facts = {"id": f"line {number}"} | dict.fromkeys(("source", "language", "kind"), UNKNOWN) | known
+        for key in ("id", "text", "source", "language", "kind", "file"):
+            if key in facts or key == "text":
+                check_text(facts.get(key), f'{path}, line {number}: "{key}"')
         if facts["id"] in found:
             raise UserError(f"{path}, line {number}: id {facts['id']!r} stands twice")
         if facts["text"]:
-            extra = {"source": facts["source"]} | ({"file": facts["file"]} if facts["file"] else {})
+            extra = {key: facts[key] for key in ("source", "file") if key in facts}
             found[facts["id"]] = Item(facts["id"], facts["text"], "", facts["language"], facts["kind"], extra)
     if not found:
         raise UserError(f"{path}: no text in it; build the corpus with a held-out share above 0")

@@ -56,8 +56,8 @@ class _Unfilled(TorchFunctionMode):
         return func(*args, **(kwargs or {}))
 
 
-def _empty_model(config: ModelConfig) -> Transformer:
-    """The model without memory for its weights."""
+def empty_model(config: ModelConfig) -> Transformer:
+    """The model of `config` on the meta device: every name and shape, no memory for the weights."""
     with torch.device("meta"), _Unfilled():
         return Transformer(config)
 
@@ -68,7 +68,7 @@ def build_model(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, devi
     Each parameter is allocated once and filled straight from the file, so the peak is the weights in `dtype` and a few
     megabytes. Raises UserError if the file turns out to be cut short.
     """
-    model = _empty_model(checkpoint.config)
+    model = empty_model(checkpoint.config)
 
     def fill(name: str) -> None:
         holder, _, leaf = name.rpartition(".")
@@ -101,7 +101,7 @@ def match_tensors(where: Path, config: ModelConfig, tensors: Mapping[str, LazyTe
     }
     _check_shapes(where, sizes, tensors)
     try:
-        model = _empty_model(config)
+        model = empty_model(config)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{where}: the config does not make a model ({error})") from error
     if not bool(model.frequencies.isfinite().all()):

@@ -136,7 +136,7 @@ def read_gguf(path: Path) -> GGUFFile:
         header_end = cursor.position
     alignment = metadata.get("general.alignment", 32)
     if type(alignment) is not int or not 8 <= alignment <= 1 << 16 or alignment & (alignment - 1):
-        raise UserError(f"{path}: general.alignment is {alignment!r}; a power of two from 8 to 65536 is expected")
+        raise UserError(f"{path}: general.alignment is {str(alignment)[:40]}; a power of two from 8 to 65536 is expected")
     return GGUFFile(metadata, _place_tensors(source, infos, -(-header_end // alignment) * alignment, alignment))
 
 

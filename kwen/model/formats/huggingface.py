@@ -22,7 +22,7 @@ PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 PICKLE_REFUSAL = "a pickled checkpoint can run code when it is loaded and is never read; convert it to safetensors first"
 _SWITCHES = ("head_dim", "tie_word_embeddings", "attention_bias", "attention_output_bias", "mlp_bias", "qk_norm")
 _TOKEN_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id")
-_DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16"}
+_DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float64: "float64"}
 
 
 class TokenizerFiles(Protocol):
@@ -163,7 +163,7 @@ def write_model(
         if getattr(again, name) != getattr(config, name):
             raise UserError(f"{values['architectures'][0]} cannot express {name} {getattr(config, name)} of this model")
     stored = dtype or tensors["model.embed_tokens.weight"].dtype
-    values |= {"dtype": _DTYPE_NAMES.get(stored, "float32"), "torch_dtype": _DTYPE_NAMES.get(stored, "float32")}
+    values |= {"dtype": _DTYPE_NAMES[stored], "torch_dtype": _DTYPE_NAMES[stored]}
     generation = dict(generation_config or {})
     values |= {key: generation[key] for key in _TOKEN_KEYS if generation.get(key) is not None}
     write_json(folder / "config.json", values)

@@ -2,8 +2,9 @@
 
 A read goes straight from the file into the memory of the parameter that it fills, by rows, through a small scratch
 buffer where a conversion is needed: loading never holds a second copy of anything. Reads are positioned reads of
-one open file, not page faults of a mapping: they are as fast here (`benchmarks/load.py`), the file's pages do not count as
-the process's memory, and a file cut short while it is read gives an error line where a mapping would kill the process.
+one open file, not page faults of a mapping: they cost the same processor time (a third more where a dtype is converted), the
+file's pages do not count as the process's memory, and a file cut short while it is read gives an error line where a mapping
+would kill the process.
 """
 
 import math
