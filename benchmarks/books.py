@@ -108,6 +108,8 @@ def main() -> int:
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     try:
+        if not arguments.model.is_dir():
+            raise UserError(f"{arguments.model}: no model there; make it with `kwen build books`, or name its folder")
         corpus = arguments.corpus or arguments.model.parent / "corpus"
         result = measure(arguments.model, corpus, arguments.window, arguments.stride)
     except UserError as error:

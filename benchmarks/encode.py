@@ -4,11 +4,12 @@
 
 Without a vocabulary one of 8,192 entries is trained on the text and only tokenizer.json readers are compared. Texts default to
 the real data beside the repository where it lies, else to nanoworld's documents. Every engine encodes the same list of texts
-on all processors it uses by itself; rounds alternate between engines, and the median of each counts. The ids must be equal.
+on all processors it uses by itself. The ids must be equal.
 """
 
 import argparse
 import gzip
+import math
 import os
 import platform
 import re
@@ -16,7 +17,9 @@ import statistics
 import tarfile
 import tempfile
 import time
+import unicodedata
 from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -57,8 +60,9 @@ def load_texts(files: list[Path], megabytes: float) -> tuple[list[str], str]:
         texts, origin = [document.text for document in documents(0, "train", 20_000)], "nanoworld"
     pieces = [text[at : at + 100_000] for text in texts for at in range(0, len(text), 100_000)]
     # Every k-th piece, so that a part of the whole has the mixture of the whole.
-    step = max(1, int(sum(len(piece.encode(errors="replace")) for piece in pieces) / (megabytes * 1e6)))
-    return pieces[::step], origin
+    step = max(1, math.ceil(sum(len(piece.encode(errors="replace")) for piece in pieces) / (megabytes * 1e6)))
+    # In NFC, which Kwen and transformers bring about and tiktoken leaves to its caller: all must see the same characters.
+    return [unicodedata.normalize("NFC", piece) for piece in pieces[::step]], origin
 
 
 def find_vocabulary(given: Path | None, folder: Path, texts: list[str]) -> Path:
@@ -81,16 +85,41 @@ def reference_engine(tokenizer: Tokenizer) -> Callable[[list[str]], list[list[in
     return lambda texts: encoding.encode_ordinary_batch(texts, num_threads=threads)
 
 
-def measure(engines: dict[str, Callable[[list[str]], Any]], texts: list[str], rounds: int) -> dict[str, float]:
-    """Median seconds of each engine over alternating rounds, after one unmeasured round."""
-    seconds: dict[str, list[float]] = {name: [] for name in engines}
+@dataclass(frozen=True)
+class Figure:
+    """One engine: median wall and processor seconds of a round, and both over Kwen's in the same round, medians again."""
+
+    seconds: float
+    cpu_seconds: float
+    ratio: float
+    cpu_ratio: float
+
+
+def measure(engines: dict[str, Callable[[list[str]], Any]], texts: list[str], rounds: int) -> dict[str, Figure]:
+    """Every engine once a round, in an order that turns from round to round, after one unmeasured round.
+
+    Ratios are taken within a round, so that a machine that slows down between rounds does not move them; the processor's time
+    is the steadier measure where other programs run.
+    """
+    names = list(engines)
+    wall: dict[str, list[float]] = {name: [] for name in names}
+    cpu: dict[str, list[float]] = {name: [] for name in names}
     for number in range(rounds + 1):
-        for name, engine in engines.items():
-            began = time.perf_counter()
-            engine(texts)
+        turn = number % len(names)
+        for name in names[turn:] + names[:turn]:
+            began, began_cpu = time.perf_counter(), time.process_time()
+            engines[name](texts)
             if number:
-                seconds[name].append(time.perf_counter() - began)
-    return {name: statistics.median(values) for name, values in seconds.items()}
+                wall[name].append(time.perf_counter() - began)
+                cpu[name].append(time.process_time() - began_cpu)
+
+    def ratio(times: dict[str, list[float]], name: str) -> float:
+        return statistics.median(other / own for other, own in zip(times[name], times["kwen"], strict=True))
+
+    return {
+        name: Figure(statistics.median(wall[name]), statistics.median(cpu[name]), ratio(wall, name), ratio(cpu, name))
+        for name in names
+    }
 
 
 def main() -> None:
@@ -126,31 +155,53 @@ def main() -> None:
     }
     ids = kwen.encode_batch(texts)
     differing = {name: sum(a != b for a, b in zip(ids, engine(texts), strict=True)) for name, engine in engines.items()}
-    medians = measure(engines, texts, arguments.rounds)
+    load = os.getloadavg()[0]
+    figures = measure(engines, texts, arguments.rounds)
 
     tokens = sum(map(len, ids))
     cores = len(os.sched_getaffinity(0))
-    print(f"{size / 1e6:.1f} MB ({origin}), {len(texts)} texts, {tokens:,} tokens, vocabulary {kwen.vocab_size:,}, {cores} cores")
-    print(f"{'engine':<22}{'MB/s':>8}{'kwen is':>10}{'load s':>9}{'differing texts':>17}")
-    for name, seconds in medians.items():
-        load = f"{loads[name]:.2f}" if name in loads else "-"
-        print(f"{name:<22}{size / 1e6 / seconds:>8.1f}{seconds / medians['kwen']:>9.2f}x{load:>9}{differing[name]:>17}")
+    print(f"{size / 1e6:.1f} MB ({origin}), {len(texts)} texts, {tokens:,} tokens, vocabulary {kwen.vocab_size:,}")
+    print(f"{cores} cores, {load:.1f} programs running before the first round; ratios: engine's time over Kwen's")
+    print(f"{'engine':<22}{'MB/s':>8}{'ratio':>8}{'cpu ratio':>11}{'load s':>9}{'differing texts':>17}")
+    for name, figure in figures.items():
+        seconds = f"{loads[name]:.2f}" if name in loads else "-"
+        speed = size / 1e6 / figure.seconds
+        print(f"{name:<22}{speed:>8.1f}{figure.ratio:>8.2f}{figure.cpu_ratio:>11.2f}{seconds:>9}{differing[name]:>17}")
     if arguments.json is not None:
-        write_json(
-            arguments.json,
-            {
-                "date": date.today().isoformat(),
-                "machine": {"processor": platform.processor() or platform.machine(), "cores": cores,
-                            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1), "load": os.getloadavg()[0]},
-                "text": origin, "megabytes": size / 1e6, "texts": len(texts), "tokens": tokens, "rounds": arguments.rounds,
-                "vocabulary": kwen.vocab_size,
-                "versions": {"transformers": transformers.__version__, "tiktoken": tiktoken.__version__},
-                "megabytes_per_second": {name: size / 1e6 / seconds for name, seconds in medians.items()},
-                "kwen_times_faster": {name: seconds / medians["kwen"] for name, seconds in medians.items()},
-                "load_seconds": loads,
-                "texts_with_other_ids": differing,
+        machine = {
+            "processor": processor_name(),
+            "cores": cores,
+            "memory_gib": round(psutil.virtual_memory().total / 2**30, 1),
+            "load_before": load,
+        }
+        record = {
+            "date": date.today().isoformat(),
+            "machine": machine,
+            "text": origin,
+            "megabytes": size / 1e6,
+            "texts": len(texts),
+            "tokens": tokens,
+            "vocabulary": kwen.vocab_size,
+            "rounds": arguments.rounds,
+            "versions": {"transformers": transformers.__version__, "tiktoken": tiktoken.__version__},
+            "engines": {
+                name: {
+                    "megabytes_per_second": size / 1e6 / figure.seconds,
+                    **asdict(figure),
+                    "load_seconds": loads.get(name),
+                    "differing_texts": differing[name],
+                }
+                for name, figure in figures.items()
             },
-        )  # fmt: skip
+        }
+        write_json(arguments.json, record)
+
+
+def processor_name() -> str:
+    """The processor as Linux names it, else what Python knows."""
+    cpuinfo = Path("/proc/cpuinfo")
+    found = re.search(r"model name\s*: (.*)", cpuinfo.read_text()) if cpuinfo.is_file() else None
+    return found.group(1) if found else platform.processor() or platform.machine()
 
 
 if __name__ == "__main__":

@@ -72,7 +72,7 @@ def finetune_rank(
 ) -> tuple[Transformer, dict[str, Any]]:
     """One rank's part of `finetune`: the trained model and the metrics."""
     training = TrainingConfig(**config)
-    model = build_model(load_checkpoint(Path(base)), torch.float32)
+    model = build_model(load_checkpoint(Path(base)), torch.float32, group.device)
     parts = [np.load(Path(work) / f"{name}.npy", allow_pickle=False) for name in ("tokens", "offsets", "trained")]
     batches = Batches(
         Documents(*parts), row_length=training.sequence_length, rows=training.rows, seed=seed, packing=training.packing

@@ -6,8 +6,8 @@
 """
 
 import time
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -20,8 +20,10 @@ from rich.text import Text
 from kwen.cli.doctor import cores, precision
 from kwen.family.artifact import Manifest
 from kwen.family.describe import clock, describe, describe_facts
+from kwen.family.estimate import BuildClock
 from kwen.family.graph import Step
 from kwen.family.watch import PlainLines
+from kwen.progress import Progress
 
 BARS = "▁▂▃▄▅▆▇█"
 CURVE_FACT = "loss"
@@ -75,8 +77,8 @@ class LiveLines(AbstractContextManager["LiveLines"]):
     def planned(self, steps: Sequence[Step]) -> None:
         self._next = [step.node.name for step in steps]
 
-    def started(self, step: Step) -> None:
-        self._name, self._began = step.node.name, time.monotonic()
+    def started(self, name: str, reasons: Sequence[str]) -> None:
+        self._name, self._began = name, time.monotonic()
         self._next = [name for name in self._next if name != self._name]
         self._done, self._total, self._left = 0.0, 0.0, None
         self._facts, self._losses = {}, []
@@ -139,6 +141,20 @@ class PipedLines(PlainLines, AbstractContextManager["PipedLines"]):
 def display(console: Console) -> LiveLines | PipedLines:
     """The watcher that suits `console`, to be used in a `with`."""
     return LiveLines(console) if console.is_terminal else PipedLines(console)
+
+
+@contextmanager
+def one_line_progress(console: Console, name: str) -> Iterator[Progress]:
+    """The progress of one stage that runs alone, drawn on `console` as the live line of a build is."""
+    pace = BuildClock({})
+    with display(console) as watcher:
+        pace.start(name)
+        watcher.started(name, ())
+
+        def told(done: float, total: float, **facts: float | str) -> None:
+            watcher.progressed(name, done, total, pace.left(done, total), facts)
+
+        yield told
 
 
 def headline(run: Path) -> str:

@@ -43,9 +43,8 @@ def train(
         key = str(first["loc"][0]) if first["loc"] else "vocab_size"
         raise UserError(f"--{key.replace('_', '-')}: {first['msg'].removeprefix('Value error, ')}") from None
     metrics = train_tokenizer((text for source in sources for text in _texts(source)), config, out)
-    typer.echo(
-        f"{out}: {metrics['vocab_size']:,} entries from {metrics['bytes'] / 1e6:,.1f} MB, {metrics['documents']:,} documents"
-    )
+    size = f"{metrics['bytes'] / 1e6:,.1f} MB, {metrics['documents']:,} documents"
+    typer.echo(f"{out}: {metrics['vocab_size']:,} entries from {size}")
 
 
 @app.command()
@@ -61,9 +60,8 @@ def encode(
     ids = loaded.encode(content, allowed_special="all" if control else ())
     if pieces:
         for number in ids:
-            typer.echo(
-                f"{number}\t{json.dumps(loaded.token_bytes(number).decode(errors='backslashreplace'), ensure_ascii=False)}"
-            )
+            piece = loaded.token_bytes(number).decode(errors="backslashreplace")
+            typer.echo(f"{number}\t{json.dumps(piece, ensure_ascii=False)}")
     else:
         typer.echo(" ".join(map(str, ids)))
 

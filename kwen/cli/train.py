@@ -1,37 +1,41 @@
 """`kwen train`: one training stage alone, from a YAML file of its settings; the same stage that `kwen build` runs."""
 
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, TypeVar
 
 import typer
-import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, PositiveInt
 from rich.console import Console
 
 from kwen.align.sft import SFTConfig, finetune
 from kwen.cli.display import one_line_progress
 from kwen.errors import UserError
-from kwen.family.checking import validate
-from kwen.files import folder_aside, write_json
+from kwen.family.checking import override, read_yaml, validate
+from kwen.files import folder_aside
 from kwen.pretrain.base import PretrainConfig, pretrain
+from kwen.progress import Progress
 from kwen.train.parallel import Ranks
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
-ConfigFile = Annotated[Path, typer.Argument(help="YAML file of the stage's settings.")]
+ConfigFile = Annotated[Path, typer.Argument(help="YAML file of the stage's settings and folders.")]
+Sets = Annotated[list[str] | None, typer.Option("--set", help="key=value, over what the file says; may be given often.")]
+WORK_SUFFIX = ".work"
 
 
 class _Place(BaseModel):
-    """Where a stage reads and writes, beside its own settings."""
+    """Where a stage writes, and how many processes train."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     out: Path
     seed: int = 0
-    ranks: int = 1
+    ranks: PositiveInt = 1
 
 
 class PretrainFile(_Place):
-    """Settings of `kwen train pretrain`."""
+    """Settings of `kwen train pretrain`: `shards` and `tokenizer` are folders of a run."""
 
     shards: Path
     tokenizer: Path
@@ -39,7 +43,58 @@ class PretrainFile(_Place):
 
 
 class SFTFile(_Place):
-    """Settings of `kwen train sft`."""
+    """Settings of `kwen train sft`: `base` is the folder of a model."""
 
     base: Path
     sft: SFTConfig
+
+
+Settings = TypeVar("Settings", bound=_Place)
+
+
+@app.command("pretrain")
+def pretrain_command(config: ConfigFile, sets: Sets = None) -> None:
+    """Train a base model from token shards."""
+    settings = _read(PretrainFile, config, sets)
+    with _stage("base", settings) as (out, work, ranks, progress):
+        pretrain(
+            settings.pretrain,
+            seed=settings.seed,
+            shards=settings.shards,
+            tokenizer=settings.tokenizer,
+            out=out,
+            work=work,
+            ranks=ranks,
+            progress=progress,
+        )
+
+
+@app.command("sft")
+def sft_command(config: ConfigFile, sets: Sets = None) -> None:
+    """Fine-tune a base model on conversations."""
+    settings = _read(SFTFile, config, sets)
+    with _stage("chat-sft", settings) as (out, work, ranks, progress):
+        finetune(settings.sft, seed=settings.seed, base=settings.base, out=out, work=work, ranks=ranks, progress=progress)
+
+
+def _read(kind: type[Settings], path: Path, sets: list[str] | None) -> Settings:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); give a YAML file of the stage's settings") from None
+    data = read_yaml(text, str(path))
+    for assignment in sets or []:
+        override(data, assignment)
+    return validate(kind, data, str(path))
+
+
+@contextmanager
+def _stage(name: str, settings: _Place) -> Iterator[tuple[Path, Path, Ranks, Progress]]:
+    """The folder to fill, the folder that outlives a kill, the ranks, and the progress line."""
+    out = settings.out
+    work = out.with_name(f".{out.name}{WORK_SUFFIX}")
+    console = Console(stderr=True)
+    with folder_aside(out) as aside, Ranks(settings.ranks) as ranks, one_line_progress(console, name) as progress:
+        yield aside, work, ranks, progress
+    shutil.rmtree(work)
+    typer.echo(str(out))

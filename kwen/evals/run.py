@@ -203,9 +203,14 @@ def _ask(
     pending = [item for item in items if item.id not in answers]
     for begin in range(0, len(pending), SLICE):
         asked = pending[begin : begin + SLICE]
-        progress((len(items) - len(pending) + begin) / len(items))
+        before = len(items) - len(pending) + begin
+
+        def ended(done: float, total: float, base: int = before, **facts: float | str) -> None:
+            progress((base + done) / len(items))
+
+        ended(0, len(asked))
         prompts = [_prompt_ids(lm, task, item) for item in asked]
-        completions = lm.generate(prompts, seed=seed, **task.settings)
+        completions = lm.generate(prompts, seed=seed, progress=ended, **task.settings)
         judged = [
             replace(answer, prompt_tokens=len(prompt), finish_reason=completion.finish_reason)
             for answer, prompt, completion in zip(

@@ -21,7 +21,7 @@ import kwen
 from kwen.errors import UserError
 from kwen.family.artifact import RECORD, HashCache, Manifest, artifact_key, describe_files, read_manifest
 from kwen.family.estimate import BuildClock
-from kwen.family.graph import Job, Node, Step, plan, source_hashes, why_stale
+from kwen.family.graph import Job, Node, plan, source_hashes, why_stale
 from kwen.family.launch import Launcher
 from kwen.family.watch import PlainLines, Watcher
 from kwen.files import folder_aside, write_text
@@ -159,7 +159,7 @@ class _Maker:
     def make(self, node: Node, inputs: dict[str, str], reasons: Sequence[str]) -> Manifest:
         """Run one stage into a folder aside, and give that folder the artifact's name."""
         for watcher in self.watchers:
-            watcher.started(Step(node, "build", tuple(reasons)))
+            watcher.started(node.name, reasons)
         self.clock.start(node.name)
         try:
             return self._made(node, inputs)

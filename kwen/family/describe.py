@@ -53,7 +53,8 @@ def describe(manifest: Manifest) -> str:
 def _parts(stage: str, metrics: Mapping[str, Any]) -> list[str]:
     if stage == "corpus":
         total = max(1, metrics["bytes"])
-        shares = "  ".join(f"{name} {100 * part['bytes'] / total:.0f} %" for name, part in metrics["languages"].items())
+        languages = sorted(metrics["languages"].items(), key=lambda item: -item[1]["bytes"])
+        shares = "  ".join(f"{name} {100 * part['bytes'] / total:.0f} %" for name, part in languages)
         return [size(metrics["bytes"]), f"{metrics['documents']:,} documents", shares]
     if stage == "tokenizer":
         return [f"{metrics['vocab_size']:,} entries", f"{metrics['whole_words']} whole words"]

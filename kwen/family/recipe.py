@@ -45,7 +45,7 @@ class EvalsConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tasks: tuple[str, ...] = ()
-    limit: int | None = Field(None, ge=1)
+    limit: int | None = Field(default=None, ge=1)
 
 
 class Recipe(BaseModel):
@@ -55,15 +55,15 @@ class Recipe(BaseModel):
 
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
     about: str = ""
-    seed: int = Field(0, ge=0, lt=2**63)
+    seed: int = Field(default=0, ge=0, lt=2**63)
     corpus: CorpusConfig
     tokenizer: TokenizerConfig
-    base_s: PretrainConfig | None = Field(None, alias="base-s")
-    base_m: PretrainConfig | None = Field(None, alias="base-m")
+    base_s: PretrainConfig | None = Field(default=None, alias="base-s")
+    base_m: PretrainConfig | None = Field(default=None, alias="base-m")
     base: PretrainConfig | None = None
-    chat_sft_s: SFTConfig | None = Field(None, alias="chat-sft-s")
-    chat_sft_m: SFTConfig | None = Field(None, alias="chat-sft-m")
-    chat_sft: SFTConfig | None = Field(None, alias="chat-sft")
+    chat_sft_s: SFTConfig | None = Field(default=None, alias="chat-sft-s")
+    chat_sft_m: SFTConfig | None = Field(default=None, alias="chat-sft-m")
+    chat_sft: SFTConfig | None = Field(default=None, alias="chat-sft")
     evals: EvalsConfig | None = None
     launcher: LauncherConfig = LauncherConfig()
     expected_seconds: dict[str, float] = {}

@@ -15,8 +15,8 @@ class Watcher(Protocol):
     def planned(self, steps: Sequence[Step]) -> None:
         """The build begins; this is what it expects to do."""
 
-    def started(self, step: Step) -> None:
-        """A stage begins."""
+    def started(self, name: str, reasons: Sequence[str]) -> None:
+        """A stage begins; `reasons` say why its artifact has to be built."""
 
     def progressed(self, name: str, done: float, total: float, left: float | None, facts: Mapping[str, float | str]) -> None:
         """The live stage is at `done` of `total`."""
@@ -46,9 +46,9 @@ class PlainLines:
         todo = [step.node.name for step in steps if step.state != "done"]
         self._line("plan", f"{len(todo)} of {len(steps)}", ", ".join(todo) if todo else "everything is up to date")
 
-    def started(self, step: Step) -> None:
+    def started(self, name: str, reasons: Sequence[str]) -> None:
         self._last_time, self._last_tenth = time.monotonic(), 0
-        self._line("start", step.node.name, "; ".join(step.reasons))
+        self._line("start", name, "; ".join(reasons))
 
     def progressed(self, name: str, done: float, total: float, left: float | None, facts: Mapping[str, float | str]) -> None:
         now, tenth = time.monotonic(), int(10 * done / total) if total else 0

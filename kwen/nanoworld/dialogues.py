@@ -5,25 +5,25 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from kwen.nanoworld import comparisons, facts, functions, maths, reading, talk
+from kwen.nanoworld.asking import phrasings
 from kwen.nanoworld.documents import CHINESE_SHARE, checked_mix
 from kwen.nanoworld.names import Language, Names, pick
-from kwen.nanoworld.relations_english import Phrasings
 from kwen.nanoworld.talk import Exchange
 from kwen.nanoworld.world import World, build_world
 
 DIALOGUE_MIX: dict[str, float] = {
-    "fact": 26,
-    "follow_up": 5,
-    "problem": 22,
-    "function": 20,
-    "reading": 14,
-    "two_people": 2,
-    "comparison": 4,
-    "small_talk": 3,
+    "fact": 34,
+    "follow_up": 3,
+    "problem": 26,
+    "function": 12,
+    "reading": 9,
+    "two_people": 1,
+    "comparison": 3,
+    "small_talk": 2,
     "identity": 2,
-    "unknown": 2,
+    "unknown": 3,
     "unsafe": 3,
-    "mixed": 5,
+    "mixed": 2,
 }
 """How often each kind of dialogue comes, as relative weights. `mixed` has two to four turns of other kinds."""
 
@@ -72,8 +72,8 @@ def _follow_up(rng: random.Random, world: World, language: Language) -> list[Exc
     about = world.about[facts.some_entity(rng, world).english]
     exchanges = []
     for place, fact in enumerate(rng.sample(about, min(len(about), 2 + int(rng.random() * 3)))):
-        known: Phrasings = facts.phrasings(fact.relation, language)
-        question = facts.fill(pick(rng, known.follow_ups if place else known.questions), fact, language)
+        follow_up = pick(rng, phrasings(fact.relation, language).follow_ups)
+        question = facts.fill(follow_up, fact, language) if place else facts.question(rng, fact, language, "train")
         exchanges.append((question, facts.answer_sentence(fact, language)))
     return exchanges
 

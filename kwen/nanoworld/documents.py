@@ -14,16 +14,16 @@ CHINESE_SHARE = 0.35
 """The share of documents and dialogues that are in Chinese."""
 
 DOCUMENT_MIX: dict[str, float] = {
-    "article": 16,
-    "overview": 6,
-    "quiz": 12,
-    "story": 8,
-    "reading": 14,
-    "two_people": 3,
+    "article": 18,
+    "overview": 5,
+    "quiz": 20,
+    "story": 4,
+    "reading": 12,
+    "two_people": 2,
     "problem": 16,
-    "sums": 5,
-    "comparison": 4,
-    "function": 16,
+    "sums": 8,
+    "comparison": 3,
+    "function": 12,
 }
 """How often each kind of document comes, as relative weights."""
 

@@ -2,9 +2,8 @@
 
 import random
 
+from kwen.nanoworld.asking import phrasings, training_question
 from kwen.nanoworld.names import Language, Split, pick
-from kwen.nanoworld.relations_chinese import CHINESE
-from kwen.nanoworld.relations_english import ENGLISH, Phrasings
 from kwen.nanoworld.world import Entity, Fact, World
 
 _PRONOUNS: dict[tuple[Language, str], dict[str, str]] = {
@@ -21,11 +20,6 @@ _QUESTION_FORMS: dict[Language, tuple[str, ...]] = {
 }
 
 
-def phrasings(relation: str, language: Language) -> Phrasings:
-    """The phrasings of a relation in a language."""
-    return (ENGLISH if language == "en" else CHINESE)[relation]
-
-
 def fill(template: str, fact: Fact, language: Language) -> str:
     """A template with the fact's subject, object and pronouns put in."""
     return template.format(s=fact.subject.name(language), o=fact.value(language), **_PRONOUNS[language, fact.subject.gender])
@@ -38,8 +32,9 @@ def answer_sentence(fact: Fact, language: Language) -> str:
 
 def question(rng: random.Random, fact: Fact, language: Language, split: Split) -> str:
     """A question whose answer is `fact`, in a phrasing of the split."""
-    known = phrasings(fact.relation, language)
-    return fill(pick(rng, known.questions if split == "train" else known.held_out), fact, language)
+    if split == "train":
+        return fill(training_question(rng, fact.relation, language), fact, language)
+    return fill(pick(rng, phrasings(fact.relation, language).held_out), fact, language)
 
 
 def join(sentences: list[str], language: Language) -> str:

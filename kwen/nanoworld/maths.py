@@ -1,16 +1,18 @@
 """Word problems with worked answers, and plain sums.
 
 A schema is a list of steps over its numbers: "a+b" first, then a step on the running result "r". The hash of (schema, numbers)
-decides the split, so a held-out problem's numbers never met their schema in training, in either language.
+decides the split, so a held-out problem's numbers never met their schema in training, in either language. The plain sums practise
+the equations of all schemas, so arithmetic itself is known and a held-out problem asks which arithmetic to do.
 """
 
 import random
+import zlib
 from dataclasses import dataclass
 
 from kwen.nanoworld.items import ITEMS, Item
 from kwen.nanoworld.maths_chinese import CHINESE
 from kwen.nanoworld.maths_english import ENGLISH
-from kwen.nanoworld.names import Language, Names, Split, pick, split_of
+from kwen.nanoworld.names import Language, Names, Split, pick
 
 
 @dataclass(frozen=True)
@@ -40,9 +42,25 @@ SCHEMAS: dict[str, tuple[str, ...]] = {
 
 ONE_STEP = tuple(name for name, steps in SCHEMAS.items() if len(steps) == 1)
 TWO_STEP = tuple(name for name, steps in SCHEMAS.items() if len(steps) == 2)
-# How hard the sums are: the largest number of a one-step problem; the largest first result of a two-step one; the most that a
-# second step adds or takes away.
-LARGEST, LARGEST_FIRST, LARGEST_CHANGE = 99, 60, 30
+# How hard the sums are: the largest number of any problem; the largest first result of a two-step one; the most that a second
+# step adds or takes away.
+LARGEST, LARGEST_FIRST, LARGEST_CHANGE = 50, 35, 15
+LARGEST_FACTOR = 12
+
+
+def _held_out_share(steps: tuple[str, ...]) -> int:
+    """One number tuple in this many is held out: more of the tuples of products and quotients, which are few, than of others."""
+    if not any(operator in step for step in steps for operator in "*/"):
+        return 8
+    return 2 if len(steps) == 1 else 4
+
+
+_HELD_OUT_SHARE = {name: _held_out_share(steps) for name, steps in SCHEMAS.items()}
+
+
+def split_of_numbers(schema: str, numbers: tuple[int, ...]) -> Split:
+    """The split that a schema's number tuple belongs to for ever."""
+    return "held_out" if zlib.crc32(f"{schema} {numbers}".encode()) % _HELD_OUT_SHARE[schema] == 0 else "train"
 
 
 def _between(rng: random.Random, low: int, high: int) -> int:
@@ -50,13 +68,19 @@ def _between(rng: random.Random, low: int, high: int) -> int:
     return low + int(rng.random() * (high - low + 1))
 
 
+def _factors(rng: random.Random, largest: int) -> tuple[int, int]:
+    """Two factors from 2 to 12 whose product is `largest` at most."""
+    left = _between(rng, 2, min(LARGEST_FACTOR, largest // 2))
+    return left, _between(rng, 2, min(LARGEST_FACTOR, largest // left))
+
+
 def _operands(rng: random.Random, operator: str, result: int | None, largest: int) -> tuple[int, int]:
-    """Two numbers for a first step: with that result if one is asked for, else with results up to `largest`."""
+    """Two numbers for a first step: with that result if one is asked for, else with numbers and results up to `largest`."""
     if operator == "*":
-        return _between(rng, 2, 9), _between(rng, 2, 9)
+        return _factors(rng, largest)
     if operator == "/":
-        divisor = _between(rng, 2, 9)
-        return divisor * _between(rng, 2, 9), divisor
+        divisor, quotient = _factors(rng, largest)
+        return divisor * quotient, divisor
     if operator == "+":
         total = result if result is not None else _between(rng, 5, largest)
         left = _between(rng, max(1, total - 40), total - 1)
@@ -67,17 +91,17 @@ def _operands(rng: random.Random, operator: str, result: int | None, largest: in
 
 
 def _numbers(rng: random.Random, steps: tuple[str, ...]) -> tuple[int, ...]:
-    """Numbers for which every step stays within 1 to 99, products and quotients within the tables."""
+    """Numbers of a schema's form, drawn so that most keep every result within bounds; products and quotients are of the tables."""
     operator = steps[0][1]
     if len(steps) == 1:
         return _operands(rng, operator, None, LARGEST)
     left, then, _ = tuple(steps[1])
     if then == "*":  # the first step's result is a factor
-        factor = _between(rng, 2, 9)
-        return *_operands(rng, operator, factor, LARGEST_CHANGE), _between(rng, 2, 9)
+        factor, days = _factors(rng, LARGEST)
+        return *_operands(rng, operator, factor, LARGEST_CHANGE), days
     if then == "/":
-        divisor = _between(rng, 2, 9)
-        return *_operands(rng, operator, divisor * _between(rng, 2, 9), LARGEST_CHANGE), divisor
+        divisor, quotient = _factors(rng, LARGEST_FIRST)
+        return *_operands(rng, operator, divisor * quotient, LARGEST_CHANGE), divisor
     a, b = _operands(rng, operator, None, LARGEST_FIRST)
     result = _apply(a, operator, b)
     if "c" not in steps[1]:  # the second step adds the first number again
@@ -108,13 +132,18 @@ def work_out(steps: tuple[str, ...], numbers: tuple[int, ...]) -> tuple[list[str
     return equations, values["r"]
 
 
-def _draw_numbers(rng: random.Random, schema: str, split: Split) -> tuple[int, ...]:
-    """Numbers of the schema that belong to the split and keep every result between 1 and 99."""
+def draw_numbers(rng: random.Random, schema: str, split: Split | None = None) -> tuple[int, ...]:
+    """Numbers of the schema, of the split if one is given, that keep every result between 1 and `LARGEST`."""
     steps = SCHEMAS[schema]
     while True:
         numbers = _numbers(rng, steps)
-        if min(numbers) > 1 and split_of(f"{schema} {numbers}") == split and 0 < work_out(steps, numbers)[1] <= LARGEST:
+        if min(numbers) > 1 and 0 < work_out(steps, numbers)[1] <= LARGEST and split in (None, split_of_numbers(schema, numbers)):
             return numbers
+
+
+def _schema(rng: random.Random) -> str:
+    """A schema: one and two steps equally often."""
+    return pick(rng, ONE_STEP if rng.random() < 0.5 else TWO_STEP)
 
 
 def worked_answer(equations: list[str], result: int, language: Language) -> str:
@@ -126,8 +155,8 @@ def worked_answer(equations: list[str], result: int, language: Language) -> str:
 
 def problem(rng: random.Random, language: Language, names: Names) -> Problem:
     """A word problem of the split of `names`, one and two steps equally often."""
-    schema = pick(rng, ONE_STEP if rng.random() < 0.5 else TWO_STEP)
-    numbers = _draw_numbers(rng, schema, names.split)
+    schema = _schema(rng)
+    numbers = draw_numbers(rng, schema, names.split)
     item: Item = pick(rng, ITEMS)
     n, m = names.some(rng, language, 2)
     wording = pick(rng, (ENGLISH if language == "en" else CHINESE)[schema])
@@ -141,10 +170,9 @@ def problem(rng: random.Random, language: Language, names: Names) -> Problem:
 
 
 def sums(rng: random.Random) -> list[str]:
-    """Five to eight plain equations, as in a table of sums."""
+    """Five to eight plain equations, as in a table of sums: each a step that problems of any split need, as often as they do."""
     equations = []
     for _ in range(_between(rng, 5, 8)):
-        operator = pick(rng, "++--*/")
-        a, b = _operands(rng, operator, None, LARGEST)
-        equations.append(f"{a} {operator} {b} = {_apply(a, operator, b)}")
+        schema = _schema(rng)
+        equations.append(pick(rng, work_out(SCHEMAS[schema], draw_numbers(rng, schema))[0]))
     return equations

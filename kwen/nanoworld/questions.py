@@ -8,6 +8,7 @@ from typing import Literal, get_args
 
 from kwen.errors import UserError
 from kwen.nanoworld import facts, functions, maths, reading
+from kwen.nanoworld.asking import phrasings
 from kwen.nanoworld.names import Language, Names
 from kwen.nanoworld.world import World, build_world
 
@@ -43,7 +44,7 @@ def _fact_questions(rng: random.Random, world: World, count: int) -> list[Questi
     chinese = round(count * CHINESE_QUESTIONS)
     languages: tuple[tuple[Language, int], ...] = (("en", count - chinese), ("zh", chinese))
     for language, wanted in languages:
-        pairs = [(fact, template) for fact in world.facts for template in facts.phrasings(fact.relation, language).held_out]
+        pairs = [(fact, template) for fact in world.facts for template in phrasings(fact.relation, language).held_out]
         rng.shuffle(pairs)
         if wanted > len(pairs):
             raise UserError(

@@ -40,7 +40,7 @@ WEEKDAYS = (
     ("Sunday", "星期日"),
 )  # fmt: skip
 EMBLEMS = (
-    ("wolf", "狼"), ("bear", "熊"), ("eagle", "鹰"), ("lion", "狮子"), ("deer", "鹿"), ("horse", "马"), ("tiger", "老虎"),
+    ("wolf", "狼"), ("bear", "熊"), ("hawk", "鹰"), ("lion", "狮子"), ("deer", "鹿"), ("horse", "马"), ("tiger", "老虎"),
     ("swan", "天鹅"),
 )  # fmt: skip
 
@@ -51,7 +51,7 @@ RELATIONS: dict[str, EntityKind] = {
 }  # fmt: skip
 """Each relation and the kind of entity that it tells of."""
 
-PEOPLE_COUNT, TOWN_COUNT, LAND_COUNT, RIVER_COUNT = 36, 14, 8, 8
+PEOPLE_COUNT, TOWN_COUNT, LAND_COUNT, RIVER_COUNT = 32, 12, 8, 8
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _dealt(rng: random.Random, options: tuple[tuple[str, str], ...], count: int)
 
 @lru_cache(maxsize=4)
 def build_world(seed: int = 0) -> World:
-    """The world of `seed`: 36 people, 14 towns and 8 lands, 346 facts."""
+    """The world of `seed`: 32 people, 12 towns and 8 lands, 308 facts."""
     rng = random.Random(f"{seed}/world")
     names = _entity_names(rng, PEOPLE_COUNT + TOWN_COUNT + LAND_COUNT + RIVER_COUNT)
     people = [Entity("person", *names[i], "fm"[i % 2]) for i in range(PEOPLE_COUNT)]

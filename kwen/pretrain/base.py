@@ -95,6 +95,7 @@ def pretrain_rank(
     text = Tokenizer.load(tokenizer)
     model = Transformer(settings.model.config(text.vocab_size))
     initialize(model, settings.initialization, seed)
+    model.to(group.device)
     data = TokenShards(Path(shards) / "train")
     batches = Batches(
         Documents.from_shards(data),

@@ -156,7 +156,7 @@ def _nsjail(tool: Tool, reachable: Reachable, shown: list[tuple[str, str]], argv
     binary = str(tool.path)
     if reachable.uid is not None and not _open_to_others(tool.path):
         binary = f"{reachable(str(packages))}/{tool.path.relative_to(packages)}"
-    command = [binary, "-Mo", "-Q", "--disable_rlimits", "--time_limit", "0", "--hostname", "sandbox"]
+    command = [binary, "-Mo", "-Q", "--disable_rlimits", "--time_limit", "0", "--nice_level", "0", "--hostname", "sandbox"]
     command += ["--user", str(INSIDE_ID), "--group", str(INSIDE_ID)]
     for name, value in _ENVIRONMENT.items():
         command += ["--env", f"{name}={value}"]
@@ -181,8 +181,8 @@ def _first_mounts(tool: Tool, aliases: dict[str, str]) -> list[str]:
         for path, alias in aliases.items():
             command += ["--ro-bind", path, alias]
         return [*command, "--"]
-    command = [str(tool.path), "-Me", "-Q", "--disable_rlimits", "--time_limit", "0", "--keep_caps", "--rw", "--disable_proc"]
-    command += ["--disable_clone_newuser", "--disable_clone_newnet", "--disable_clone_newpid", "--disable_clone_newipc"]
+    command = [str(tool.path), "-Me", "-Q", "--disable_rlimits", "--time_limit", "0", "--nice_level", "0", "--keep_caps", "--rw"]
+    command += ["--disable_proc", "--disable_clone_newuser", "--disable_clone_newnet", "--disable_clone_newpid", "--disable_clone_newipc"]
     command += ["--disable_clone_newuts", "--disable_clone_newcgroup", "--bindmount", "/", "--tmpfsmount", _alias_root()]
     for path, alias in aliases.items():
         command += ["--bindmount_ro", f"{path}:{alias}"]

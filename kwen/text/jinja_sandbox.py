@@ -21,7 +21,7 @@ from kwen.errors import UserError
 MAX_TEMPLATE = 1_000_000
 _MAX_STRING = 50_000_000
 # Methods and filters that make a long string of a short one by a number alone.
-_PADDING_METHODS = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs", "format", "format_map"})
+_PADDING_METHODS = frozenset({"ljust", "rjust", "center", "zfill", "expandtabs"})
 _PADDING_FILTERS = ("center", "format", "indent", "wordwrap", "pprint", "urlize", "xmlattr")
 
 _OUTSIDE_ASCII = re.compile("[^\x00-\x7f\U000f0000-\U000ffffd]")
@@ -114,6 +114,12 @@ class _Environment(ImmutableSandboxedEnvironment):
         elif operator == "%" and isinstance(left, str) and re.search(r"\d{4}|\*", left):
             raise jinja2.exceptions.SecurityError("a format with so wide a field is not allowed")
         return super().call_binop(context, operator, left, right)
+
+    def wrap_str_format(self, value: Any) -> Any:
+        wrapped = super().wrap_str_format(value)
+        if wrapped is not None and re.search(r"\d{4}|\{[^{}]*\{", value.__self__):
+            raise jinja2.exceptions.SecurityError("a format with so wide a field is not allowed")
+        return wrapped
 
     def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
         return not (isinstance(obj, str) and attr in _PADDING_METHODS) and super().is_safe_attribute(obj, attr, value)

@@ -11,11 +11,22 @@ from typing import Any, Literal
 from kwen.errors import UserError
 from kwen.files import write_json, write_text
 from kwen.text.control import ENDOFTEXT, IM_END, chatml_template
+from kwen.text.patterns import is_copying
 from kwen.text.tokenizer_files import read_path
 from kwen.text.tokenizer_gguf import read_gguf
 from kwen.text.tokenizer_parts import TokenizerParts
 
 Surfaces = Collection[str] | Literal["all"]
+
+_TRANSFORMERS_CLASS = '''\
+"""For transformers with trust_remote_code: the tokenizer of tokenizer.json as it is."""
+
+from transformers import PreTrainedTokenizerFast
+
+
+class KwenTokenizer(PreTrainedTokenizerFast):
+    """Adds nothing; naming it keeps transformers from choosing a class with a pattern of its own."""
+'''
 
 
 class Tokenizer:
@@ -130,7 +141,8 @@ class Tokenizer:
         """
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "tokenizer.json", self._parts.backend.to_json(self.control_tokens))
+        text = self._parts.backend.to_json(self.control_tokens)
+        write_text(folder / "tokenizer.json", text)
         special = self.template_variables
         write_json(folder / "special_tokens_map.json", special)
         config: dict[str, Any] = {
@@ -142,6 +154,12 @@ class Tokenizer:
             "eos_token_ids": self.eos_token_ids,
             "default_system": self.default_system,
         }
+        if is_copying(text):
+            # For a model of type qwen2, transformers 5 puts Qwen's own pattern in the place of the one in tokenizer.json,
+            # unless the configuration names a class of its own. It takes tokenizer.json as it is then, and runs the named
+            # file only where the user trusts remote code.
+            config["auto_map"] = {"AutoTokenizer": [None, "tokenization_kwen.KwenTokenizer"]}
+            write_text(folder / "tokenization_kwen.py", _TRANSFORMERS_CLASS)
         template = folder / "chat_template.jinja"
         if self.chat_template is not None:
             config["chat_template"] = self.chat_template

@@ -145,7 +145,7 @@ def train(
         losses, trained_tokens = losses + loss, trained_tokens + count
         checkpoint_due = step % config.checkpoint_every == 0 and step < config.steps
         if checkpoint_due or step % config.log_every == 0 or step == config.steps:
-            total = float(group.add(torch.tensor(losses, dtype=torch.float64)))
+            total = float(group.add(torch.tensor(losses, dtype=torch.float64, device=device)))
             now, since = time.monotonic(), step - mark[1]
             speed = since * config.batch_tokens / max(now - mark[0], 1e-9)
             facts = {

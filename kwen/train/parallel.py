@@ -1,7 +1,7 @@
 """Ranks: the same function run by several processes that add their gradients, over gloo on CPUs and NCCL on GPUs.
 
-`Ranks(world)` keeps its processes between calls, so that a build of many stages starts them once. Under torchrun the ranks are
-there already and `Ranks.from_environment()` joins them. All of it is torch.distributed; this file only starts and ends it.
+`Ranks(world)` keeps its processes between calls, so that a build of many stages starts them once. The messages are
+torch.distributed's; this file only starts and ends its processes, one to a GPU where there are GPUs.
 """
 
 import os
@@ -17,6 +17,7 @@ import torch.distributed as dist
 
 from kwen.progress import Progress, silent
 
+PATIENCE_SECONDS = 3.0
 RankFunction = Callable[..., Any]
 """Called as function(group, progress=..., **arguments) on every rank; it must be importable, its arguments plain data."""
 
@@ -26,6 +27,7 @@ class Group:
 
     def __init__(self, rank: int = 0, world: int = 1) -> None:
         self.rank, self.world = rank, world
+        self.device = torch.device("cuda", rank) if torch.cuda.is_available() else torch.device("cpu")
 
     def add(self, tensor: torch.Tensor) -> torch.Tensor:
         """Sum `tensor` over all ranks, in place."""
@@ -109,10 +111,13 @@ class Ranks:
 
     def close(self) -> None:
         """End the other processes."""
-        for process, connection in self._workers:
-            connection.close()
-            process.terminate()
-            process.join()
+        for _, connection in self._workers:
+            connection.close()  # a worker that waits for work sees the end and leaves
+        for process, _ in self._workers:
+            process.join(PATIENCE_SECONDS)
+            if process.is_alive():  # it is inside a collective that will never complete
+                process.terminate()
+                process.join()
         self._workers = []
         if dist.is_initialized() and self._folder is not None:
             dist.destroy_process_group()
@@ -130,7 +135,8 @@ class Ranks:
 def _join(rank: int, world: int, folder: str) -> None:
     if not dist.is_initialized():
         os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")  # ranks of one machine meet on loopback, whatever its name resolves to
-        dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
+        backend = "nccl" if torch.cuda.is_available() else "gloo"
+        dist.init_process_group(backend, init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
 
 
 def _serve(rank: int, world: int, folder: str, connection: Connection) -> None:
@@ -141,7 +147,7 @@ def _serve(rank: int, world: int, folder: str, connection: Connection) -> None:
         try:
             function, arguments = connection.recv()
         except (EOFError, OSError):
-            return
+            break
         failure = ""
         try:
             _join(rank, world, folder)
@@ -151,4 +157,6 @@ def _serve(rank: int, world: int, folder: str, connection: Connection) -> None:
         try:
             connection.send(failure)
         except (BrokenPipeError, OSError):
-            return
+            break
+    if dist.is_initialized():
+        dist.destroy_process_group()

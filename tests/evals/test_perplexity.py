@@ -3,7 +3,7 @@ import random
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kwen.engine.language_model import LanguageModel
@@ -44,6 +44,7 @@ def test_the_batch_changes_nothing(tiny_lm: LanguageModel, batch: int) -> None:
     assert sizes == [len(text.encode()) for text in texts]
 
 
+@settings(deadline=None)
 @given(st.integers(0, 200), st.integers(1, 50), st.integers(1, 50))
 def test_every_token_is_predicted_once_with_its_context(length: int, window: int, stride: int) -> None:
     stride = min(stride, window)

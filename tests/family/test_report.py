@@ -16,7 +16,8 @@ from kwen.family.report import POINTS, collect, metric_of, read_curve
 
 
 def score(metric: str, value: float, **parts: Any) -> dict[str, Any]:
-    return {metric: value, f"{metric}_stderr": 0.01, f"{metric}_flexible": value, f"{metric}_flexible_stderr": 0.01, "n": 300, **parts}
+    flexible = {f"{metric}_flexible": value, f"{metric}_flexible_stderr": 0.01}
+    return {metric: value, f"{metric}_stderr": 0.01, **flexible, "n": 300, **parts}
 
 
 @pytest.fixture
@@ -26,13 +27,14 @@ def folders(tmp_path: Path) -> dict[str, Path]:
     made: list[tuple[str, str, dict[str, str], dict[str, Any]]] = [
         ("shards", "shards", {}, {"train": {"tokens": 1000, "bytes_per_token": 3.8}}),
         ("base", "base", {"shards": "x"}, training),
-        ("evals", "evals", {"shards": "x", "base": "y"}, {"scores": {"base": {"perplexity": 1.2}, "chat-sft": {"nanoworld-facts": 0.9}}}),
+        ("evals", "evals", {"shards": "x", "base": "y"}, {"scores": {"base": {"perplexity": 1.2}}}),
     ]
     for name, stage, inputs, metrics in made:
         (tmp_path / name).mkdir()
         record = {"wall_s": 12.5, "started": "2030-01-01T00:00:00+0000", "machine": "Linux", "run": "/secret/place"}
         Manifest(name, stage, 1, "ab" * 32, inputs, {}, 0, {}, metrics, record).write(tmp_path / name)
-    rows = [{"step": i, "loss": 5 - i / 500, "grad_norm": 1.0, "lr": 0.01, "tokens_per_s": 100.0 + i, "mfu": 0.3} for i in range(1, 1001)]
+    steady = {"grad_norm": 1.0, "lr": 0.01, "mfu": 0.3}
+    rows = [{"step": i, "loss": 5 - i / 500, "tokens_per_s": 100.0 + i, **steady} for i in range(1, 1001)]
     (tmp_path / "base" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     parts = {"by_language": {"en": score("accuracy", 0.9), "zh": score("accuracy", 0.8)}}
     scores = {
@@ -40,8 +42,9 @@ def folders(tmp_path: Path) -> dict[str, Path]:
         "chat-sft": {"nanoworld-facts": score("accuracy", 0.9, ended=1.0, baseline_accuracy=0.4, **parts)},
     }
     (tmp_path / "evals" / "scores.json").write_text(json.dumps(scores))
-    sample = {"model": "chat-sft", "task": "nanoworld-facts", "id": "1", "language": "zh", "question": "谁？<script>alert(1)</script>"}
-    (tmp_path / "evals" / "samples.json").write_text(json.dumps([sample | {"answer": "米拉", "reference": "米拉", "correct": True}]))
+    sample = {"model": "chat-sft", "task": "nanoworld-facts", "id": "1", "language": "zh", "correct": True}
+    sample |= {"question": "谁？<script>alert(1)</script>", "answer": "米拉", "reference": "米拉"}
+    (tmp_path / "evals" / "samples.json").write_text(json.dumps([sample]))
     return {name: tmp_path / name for name in ("shards", "base", "evals", "absent")}
 
 
@@ -56,11 +59,12 @@ class Page(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append(tag)
-        self.addresses += [value or "" for name, value in attrs if name in ("href", "src", "srcset", "data", "action", "xlink:href")]
+        fetched = ("href", "src", "srcset", "data", "action", "xlink:href")
+        self.addresses += [value or "" for name, value in attrs if name in fetched]
         self.ids += [value or "" for name, value in attrs if name == "id"]
 
 
-def test_the_page_is_self_contained_and_escapes_what_models_say(folders: dict[str, Path]) -> None:
+def test_the_page_is_self_contained_knows_light_and_dark_and_escapes_what_models_say(folders: dict[str, Path]) -> None:
     text = render(collect("tiny", "About <it>.", 0, folders), "name: tiny\n")
     page = Page()
     page.feed(text)
@@ -70,10 +74,6 @@ def test_the_page_is_self_contained_and_escapes_what_models_say(folders: dict[st
     assert len(page.ids) == len(set(page.ids)) and {address[1:] for address in page.addresses} <= set(page.ids)
     assert "谁？&lt;script&gt;" in text and "&lt;b&gt;books" in text and "About &lt;it&gt;." in text
     assert "/secret/place" not in text
-
-
-def test_the_page_knows_light_and_dark_and_small_screens(folders: dict[str, Path]) -> None:
-    text = render(collect("tiny", "", 0, folders), "name: tiny\n")
     assert "prefers-color-scheme:dark" in text and 'name="viewport"' in text
     drawn = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
     assert len(drawn) == 6  # lineage, three curves, bits a byte, questions
@@ -89,10 +89,9 @@ def test_two_runs_differ_only_where_times_are(folders: dict[str, Path]) -> None:
     second = collect("tiny", "", 0, folders)
     assert first != second and first | {"record": None} == second | {"record": None}
 
-    def masked(report: dict[str, Any]) -> str:
-        return re.sub(r'<span class="time">.*?</span>', "", render(report, "name: tiny\n"))
-
-    assert render(first, "name: tiny\n") != render(second, "name: tiny\n") and masked(first) == masked(second)
+    pages = [render(report, "name: tiny\n") for report in (first, second)]
+    masked = {re.sub(r'<span class="time">.*?</span>', "", page) for page in pages}
+    assert pages[0] != pages[1] and len(masked) == 1
 
 
 def test_half_a_family_has_a_report_too(folders: dict[str, Path]) -> None:

@@ -8,7 +8,19 @@ import pytest
 
 from kwen.nanoworld import maths_chinese, maths_english
 from kwen.nanoworld.comparisons import comparison
-from kwen.nanoworld.maths import LARGEST, ONE_STEP, SCHEMAS, TWO_STEP, Problem, problem, sums, work_out, worked_answer
+from kwen.nanoworld.maths import (
+    LARGEST,
+    ONE_STEP,
+    SCHEMAS,
+    TWO_STEP,
+    Problem,
+    draw_numbers,
+    problem,
+    split_of_numbers,
+    sums,
+    work_out,
+    worked_answer,
+)
 from kwen.nanoworld.names import Language, Names, Split
 
 EQUATION = re.compile(r"(\d+) ([-+*/]) (\d+) = (\d+)")
@@ -59,6 +71,23 @@ def test_no_held_out_number_tuple_of_a_schema_is_in_training() -> None:
     held_out = {(made.schema, made.numbers) for language in LANGUAGES for made in problems("held_out", language, 2_000)}
     assert {schema for schema, _ in held_out} == {schema for schema, _ in training} == set(SCHEMAS)
     assert not training & held_out
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_every_schema_has_number_tuples_enough_in_both_splits(schema: str) -> None:
+    rng = random.Random(f"tuples/{schema}")
+    drawn = {draw_numbers(rng, schema) for _ in range(1_500)}
+    held_out = {numbers for numbers in drawn if split_of_numbers(schema, numbers) == "held_out"}
+    assert len(held_out) >= 30 and len(drawn - held_out) >= 30
+
+
+def test_sums_practise_every_equation_that_problems_need() -> None:
+    rng = random.Random("drill")
+    drilled = {line for _ in range(20_000) for line in sums(rng)}
+    needed = [" ".join(equation) for made in problems("held_out", "en", 2_000) for equation in EQUATION.findall(made.worked)]
+    needed = [re.sub(r" (\d+)$", r" = \1", line) for line in needed]
+    assert sum(line in drilled for line in needed) / len(needed) > 0.99
+    assert all(int(number) <= LARGEST for line in drilled for number in re.findall(r"\d+", line))
 
 
 def test_a_worked_answer_has_the_regular_form() -> None:

@@ -6,10 +6,11 @@ import pytest
 
 from kwen import sandbox
 from kwen.errors import UserError
+from kwen.nanoworld.asking import phrasings
 from kwen.nanoworld.baseline import nearest_question_baseline
 from kwen.nanoworld.dialogues import dialogues
 from kwen.nanoworld.documents import documents
-from kwen.nanoworld.facts import answer_sentence, fill, phrasings
+from kwen.nanoworld.facts import answer_sentence, fill
 from kwen.nanoworld.names import Language
 from kwen.nanoworld.questions import TASKS, Question, Task, held_out, score_answer
 from kwen.nanoworld.world import build_world

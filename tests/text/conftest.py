@@ -1,27 +1,14 @@
 """Tokenizers that the text tests share."""
 
-import random
 from pathlib import Path
 
 import pytest
+from conftest_texts import sample_texts
 
 from kwen.model.formats.gguf_file import read_gguf
 from kwen.text.control import DEFAULT_SYSTEM
 from kwen.text.tokenizer import Tokenizer
 from kwen.text.tokenizer_training import TokenizerConfig, train
-
-
-def sample_texts() -> list[str]:
-    """A few kilobytes of English, Chinese and code, the same every time."""
-    chance = random.Random("kwen/tests/text")
-    people, places = ["Mara", "Oswin", "Tilde", "Zorvik"], ["the harbour", "a mill", "the old town", "Lindow"]
-    lines = []
-    for number in range(300):
-        who, where = chance.choice(people), chance.choice(places)
-        lines.append(f"{who} walked to {where} and said that it's {number} steps; the others didn't believe it.")
-        lines.append(f"{who}在{number}年去了城里，她说那里很好。")
-        lines.append(f"def add_{number}(a, b):\n    return a + b * {number}\n")
-    return lines
 
 
 @pytest.fixture(scope="session")
@@ -44,6 +31,14 @@ def own(trained_folders: dict[str, Path]) -> Tokenizer:
 def qwen(real_qwen_tiktoken: Path) -> Tokenizer:
     """The real Qwen vocabulary."""
     return Tokenizer.load(real_qwen_tiktoken)
+
+
+@pytest.fixture(scope="session")
+def qwen_saved(qwen: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The real Qwen vocabulary as a Hugging Face folder; saving it takes seconds."""
+    folder = tmp_path_factory.mktemp("qwen-saved")
+    qwen.save(folder)
+    return folder
 
 
 @pytest.fixture(scope="session")

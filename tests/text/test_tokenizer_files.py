@@ -9,7 +9,6 @@ import pytest
 import transformers
 
 from kwen.errors import UserError
-from kwen.model.formats.gguf_file import read_gguf
 from kwen.text.byte_level import ALPHABET, recover_merges, spell, unspell
 from kwen.text.control import CHATML_TEMPLATE
 from kwen.text.tokenizer import Tokenizer
@@ -17,8 +16,8 @@ from kwen.text.tokenizer import Tokenizer
 TEXT = "Mara's 12 mills,  世界 e\u0301 don't\n\n\tdef f(x): return x<|im_end|><think> <|endoftext|>"
 
 
-def as_in_transformers(folder: Path, text: str = TEXT) -> list[int]:
-    tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
+def as_in_transformers(folder: Path, text: str = TEXT, **options: bool) -> list[int]:
+    tokenizer = transformers.AutoTokenizer.from_pretrained(folder, **options)
     return tokenizer(text, add_special_tokens=False)["input_ids"]
 
 
@@ -28,7 +27,8 @@ def test_a_saved_tokenizer_loads_in_transformers(trained_folders: dict[str, Path
     # With a model's config beside it, transformers knows the model type and could choose a class with a pattern of its own.
     tokenizer.save(tmp_path)
     (tmp_path / "config.json").write_text(json.dumps({"model_type": "qwen2", "architectures": ["Qwen2ForCausalLM"]}))
-    assert as_in_transformers(tmp_path) == tokenizer.encode(TEXT, allowed_special="all")
+    for options in ({}, {"trust_remote_code": False}, {"trust_remote_code": True}):
+        assert as_in_transformers(tmp_path, **options) == tokenizer.encode(TEXT, allowed_special="all"), options
     theirs = transformers.AutoTokenizer.from_pretrained(tmp_path)
     assert (theirs.pad_token, theirs.eos_token) == ("<|extra_0|>", "<|endoftext|>")
     assert len(theirs) == tokenizer.vocab_size
@@ -46,21 +46,29 @@ def test_everything_comes_back_from_a_saved_folder(own: Tokenizer, tmp_path: Pat
         assert (tmp_path / file).read_bytes() == (tmp_path / "twice" / file).read_bytes()
 
 
-def test_qwen_vocabulary_saves_as_tokenizer_json_with_equal_ids(qwen: Tokenizer, tmp_path: Path) -> None:
-    qwen.save(tmp_path)
-    assert as_in_transformers(tmp_path) == qwen.encode(TEXT, allowed_special="all")
-    again = Tokenizer.load(tmp_path)
+@pytest.mark.slow
+def test_saved_qwen_loads_in_transformers_with_equal_ids(qwen: Tokenizer, qwen_saved: Path) -> None:
+    assert as_in_transformers(qwen_saved) == qwen.encode(TEXT, allowed_special="all")
+
+
+def test_saved_qwen_loads_with_equal_ids(qwen: Tokenizer, qwen_saved: Path) -> None:
+    again = Tokenizer.load(qwen_saved)
     assert again.encode(TEXT) == qwen.encode(TEXT)
     assert again.eos_token_ids == qwen.eos_token_ids
 
 
+@pytest.mark.slow
 def test_smollm2_agrees_with_transformers(smollm2: Tokenizer, smollm2_gguf: Path) -> None:
     theirs = transformers.AutoTokenizer.from_pretrained(smollm2_gguf.parent, gguf_file=smollm2_gguf.name)
-    assert smollm2.vocab_size == 49_152
-    assert (smollm2.eos_token_ids, smollm2.pad_token_id, smollm2.bos_ids) == ([2], 2, [])
     # transformers' GGUF reader knows no pre-tokenizer names and takes GPT-2's: texts without runs of digits are equal in both.
     for text in (TEXT.replace("12", "1"), "The sky is blue and", " \n  x\t!"):
         assert smollm2.encode(text, allowed_special="all") == theirs(text, add_special_tokens=False)["input_ids"]
+
+
+def test_smollm2_settings_come_from_its_metadata(smollm2: Tokenizer) -> None:
+    assert smollm2.vocab_size == 49_152
+    assert (smollm2.eos_token_ids, smollm2.pad_token_id, smollm2.bos_ids) == ([2], 2, [])
+    assert smollm2.chat_template is not None
 
 
 def test_smollm_splits_digits(smollm2: Tokenizer) -> None:
@@ -68,7 +76,7 @@ def test_smollm_splits_digits(smollm2: Tokenizer) -> None:
     assert [smollm2.token_bytes(number) for number in ids] == [b"In", b" ", b"2", b"0", b"2", b"4", b",", b" a", b"1", b"2", b"b"]
 
 
-def test_a_template_free_tag_is_control_but_stays_visible(tmp_path: Path, trained_folders: dict[str, Path]) -> None:
+def test_a_tag_is_control_but_stays_visible(tmp_path: Path, trained_folders: dict[str, Path]) -> None:
     value = json.loads((trained_folders["report"] / "tokenizer.json").read_text())
     number = max(token["id"] for token in value["added_tokens"]) + 1
     flags = {"single_word": False, "lstrip": False, "rstrip": False, "normalized": False, "special": False}
@@ -198,12 +206,9 @@ def test_a_base_qwen_stops_at_end_of_text_only(tmp_path: Path) -> None:
 def test_llama_like_bos_is_told_apart_from_text(trained_folders: dict[str, Path], tmp_path: Path) -> None:
     Tokenizer.load(trained_folders["report"]).save(tmp_path)
     config = json.loads((tmp_path / "tokenizer_config.json").read_text())
-    (tmp_path / "tokenizer_config.json").write_text(json.dumps({**config, "bos_token": {"content": "<|extra_1|>"}, "add_bos_token": True}))
+    config |= {"bos_token": {"content": "<|extra_1|>"}, "add_bos_token": True}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
     tokenizer = Tokenizer.load(tmp_path)
     assert tokenizer.bos_ids == [tokenizer.control_id("<|extra_1|>")]
     assert tokenizer.template_variables["bos_token"] == "<|extra_1|>"
     assert tokenizer.bos_ids[0] not in tokenizer.encode("hi")
-
-
-def test_gguf_reader_gives_what_the_tokenizer_needs(smollm2_gguf: Path) -> None:
-    assert read_gguf(smollm2_gguf).metadata["tokenizer.ggml.pre"] == "smollm"

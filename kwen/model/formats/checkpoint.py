@@ -104,6 +104,8 @@ def match_tensors(where: Path, config: ModelConfig, tensors: Mapping[str, LazyTe
         model = empty_model(config)
     except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{where}: the config does not make a model ({error})") from error
+    if not 0 <= config.rms_norm_eps < 1:
+        raise UserError(f"{where}: the config's rms_norm_eps is {config.rms_norm_eps}; a small number is expected")
     if not bool(model.frequencies.isfinite().all()):
         raise UserError(f"{where}: the config's RoPE gives no finite frequencies (rope_theta {config.rope_theta})")
     expected = {name: tuple(parameter.shape) for name, parameter in model.named_parameters()}

@@ -43,6 +43,8 @@ def read(folder: Path, values: Mapping[str, Any]) -> Checkpoint:
         config = ModelConfig.from_hf(values)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error
+    except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
+        raise UserError(f"{folder / 'config.json'}: a value has the wrong type or size ({error})") from error
     tensors = match_tensors(folder, config, read_weights(folder))
     return Checkpoint(folder, "huggingface", config, tensors, generation_config(folder, values), chat_template(folder))
 

@@ -89,7 +89,7 @@ def _read_config(path: Path, values: Mapping[str, Any]) -> ModelConfig:
             raise UserError(f"{path}: {name} is {values[name]!r}; Qwen-1 models have {allowed[0]}, others are not supported")
     names = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
     for name in names:
-        if type(values.get(name)) is not int or values[name] <= 0:
+        if type(values.get(name)) is not int or not 0 < values[name] < 2**31:
             raise UserError(f"{path}: {name} is {values.get(name)!r}; a positive whole number is expected")
     vocab, hidden, doubled, layers, heads = (values[name] for name in names)
     head_dim = values.get("kv_channels", 128)
@@ -113,7 +113,7 @@ def _read_config(path: Path, values: Mapping[str, Any]) -> ModelConfig:
             initializer_range=float(values.get("initializer_range", 0.02)),
             model_type="qwen",
         )
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{path}: {error}") from error
 
 
