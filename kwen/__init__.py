@@ -8,7 +8,11 @@ from importlib import import_module
 from typing import Any
 
 __version__ = "0.1.0"
-_HOME = {"load": "kwen.engine.language_model", "LanguageModel": "kwen.engine.language_model", "Completion": "kwen.engine.completion"}
+_HOME = {
+    "load": "kwen.engine.language_model",
+    "LanguageModel": "kwen.engine.language_model",
+    "Completion": "kwen.engine.completion",
+}
 
 
 def __getattr__(name: str) -> Any:

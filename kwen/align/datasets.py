@@ -81,7 +81,9 @@ def tokenize_conversations(
             if len(rows) % 1000 == 0:
                 progress(0, 1, conversations=len(rows))
     if not rows:
-        raise UserError(f"no conversation of at most {longest} tokens in the SFT data ({too_long} are longer); raise sequence_length")
+        raise UserError(
+            f"no conversation of at most {longest} tokens in the SFT data ({too_long} are longer); raise sequence_length"
+        )
     counts = {
         "conversations": len(rows),
         "too_long": too_long,

@@ -37,10 +37,11 @@ def build(
     _refuse_other_family(run, chosen.name)
     nodes = select(family_nodes(chosen), only or [])
     console = Console(highlight=False)
+    steps = plan(nodes, run, chosen.seed, hash_cache(run, verify))
     if dry_run:
-        _print_plan(console, plan(nodes, run, chosen.seed, hash_cache(run, verify)))
+        _print_plan(console, steps)
         return
-    if any(node.name == "evals" for node in nodes):
+    if any(step.node.name == "evals" and step.state != "done" for step in steps):
         check_ready(chosen)
     console.print(f"[bold]kwen build {escape(chosen.name)}[/]  [dim]{escape(headline(run))}[/]", soft_wrap=True)
     with display(console) as watcher:

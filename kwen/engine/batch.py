@@ -118,11 +118,9 @@ class Batch:
         token_ids_BT = torch.tensor(padded, dtype=torch.int64, device=self._device)
         positions_BT = torch.arange(longest, device=self._device).expand(len(group), longest)
         slots_B = torch.tensor(rows, dtype=torch.int64, device=self._device)
-        for start in range(0, longest, _CHUNK if len(group) == 1 else longest):
-            piece = slice(start, start + _CHUNK if len(group) == 1 else longest)
-            hidden = self._model.hidden(
-                token_ids_BT[:, piece], positions=positions_BT[:, piece], cache=self._cache, slots=slots_B
-            )
+        size = _CHUNK if len(group) == 1 else longest  # only prompts that run alone are longer than a chunk
+        for token_ids, positions in zip(token_ids_BT.split(size, 1), positions_BT.split(size, 1), strict=True):
+            hidden = self._model.hidden(token_ids, positions=positions, cache=self._cache, slots=slots_B)
         lengths_B = torch.tensor(lengths, dtype=torch.int64, device=self._device)
         last_BD = hidden[torch.arange(len(group), device=self._device), lengths_B - longest + hidden.shape[1] - 1]
         seen_BV = self._note_prompts(group, slots_B)

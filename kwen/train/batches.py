@@ -120,9 +120,7 @@ class Batches:
                 self._fill(index, token_ids[b], targets[b], weights[b], documents[b])
         return Batch(*(torch.from_numpy(part) for part in (token_ids, targets, weights, documents)))
 
-    def _fill(
-        self, index: int, token_ids: np.ndarray, targets: np.ndarray, weights: np.ndarray, documents: np.ndarray
-    ) -> None:
+    def _fill(self, index: int, token_ids: np.ndarray, targets: np.ndarray, weights: np.ndarray, documents: np.ndarray) -> None:
         plan = self._plan_of(index // self._plan.rows)
         row = index % plan.rows
         for number, piece in enumerate(range(plan.row_starts[row], plan.row_starts[row + 1])):

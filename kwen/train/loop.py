@@ -115,8 +115,8 @@ def train(
     """
     if config.rows == 0 or config.rows % group.world:
         raise UserError(
-            f"batch_tokens {config.batch_tokens} gives {config.rows} rows of {config.sequence_length}, which {group.world} ranks cannot "
-            "share: make batch_tokens a multiple of sequence_length times ranks"
+            f"batch_tokens {config.batch_tokens} gives {config.rows} rows of {config.sequence_length}, which {group.world} ranks "
+            "cannot share: make batch_tokens a multiple of sequence_length times ranks"
         )
     device = next(model.parameters()).device
     dtype = training_dtype(config.precision, device)
@@ -127,7 +127,11 @@ def train(
     watch = NormWatch(config.skip_sigma)
     name = json_hash({"config": config.model_dump(), "model": asdict(model.config), "run": run})
     step = _resume(work / "checkpoint", name, model, optimizer, watch)
-    log = MetricsLog(work / "metrics.jsonl", step, work / "tensorboard" if config.tensorboard else None) if group.rank == 0 else None
+    log = (
+        MetricsLog(work / "metrics.jsonl", step, work / "tensorboard" if config.tensorboard else None)
+        if group.rank == 0
+        else None
+    )
     peak = matmul_peak(dtype, device) * group.world
     flops = flops_per_token(model.config, config.sequence_length)
     losses, trained_tokens, started, mark = 0.0, 0.0, time.monotonic(), (time.monotonic(), step)

@@ -99,12 +99,7 @@ class Optimizer:
     def state_dict(self) -> dict[str, torch.Tensor]:
         """Every tensor of state as `parameter name/state name`, complete on every rank; all ranks call it together."""
         own = {id(p): state for part in self._parts for p, state in part.state.items()}
-        tensors = {
-            f"{name}/{key}": value
-            for name, p in self._named.items()
-            if id(p) in own
-            for key, value in own[id(p)].items()
-        }
+        tensors = {f"{name}/{key}": value for name, p in self._named.items() if id(p) in own for key, value in own[id(p)].items()}
         for owner, names in enumerate(self._shares):
             for name in names:
                 tensors.setdefault(f"{name}/{MOMENTUM}", torch.zeros_like(self._named[name]))

@@ -75,6 +75,14 @@ def test_the_assistant_knows_its_name_refuses_harm_and_admits_ignorance(chat: li
     assert all(answer.startswith(("I do not know", "我不知道", "我对")) for answer in answers["unknown"])
 
 
+def test_talk_has_one_answer_for_each_thing_said(chat: list[Dialogue]) -> None:
+    answers: dict[str, str] = {}
+    for dialogue in chat:
+        if dialogue.kind in ("small_talk", "identity", "unknown", "unsafe"):
+            said, answer = (message["content"] for message in dialogue.messages[-2:])
+            assert answers.setdefault(said, answer) == answer
+
+
 def test_a_mix_of_ones_own_is_followed() -> None:
     assert {document.kind for document in documents(0, "train", 200, mix={"story": 1, "sums": 2.5})} == {"story", "sums"}
     assert {dialogue.kind for dialogue in dialogues(0, 50, mix={"fact": 1})} == {"fact"}

@@ -1,11 +1,14 @@
 """Tokenizers that the text tests share."""
 
+import base64
+import json
 from pathlib import Path
 
 import pytest
 from conftest_texts import sample_texts
 
 from kwen.model.formats.gguf_file import read_gguf
+from kwen.text.byte_level import unspell
 from kwen.text.control import DEFAULT_SYSTEM
 from kwen.text.tokenizer import Tokenizer
 from kwen.text.tokenizer_training import TokenizerConfig, train
@@ -25,6 +28,15 @@ def trained_folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]
 def own(trained_folders: dict[str, Path]) -> Tokenizer:
     """Kwen's own tokenizer as a chat model has it."""
     return Tokenizer.load(trained_folders["report"]).for_chat(DEFAULT_SYSTEM)
+
+
+@pytest.fixture(scope="session")
+def from_ranks(trained_folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Tokenizer:
+    """A small vocabulary in the form of Qwen's own file."""
+    vocab = json.loads((trained_folders["report"] / "tokenizer.json").read_text())["model"]["vocab"]
+    path = tmp_path_factory.mktemp("ranks") / "qwen.tiktoken"
+    path.write_text("".join(f"{base64.b64encode(unspell(token)).decode()} {rank}\n" for token, rank in vocab.items()))
+    return Tokenizer.load(path)
 
 
 @pytest.fixture(scope="session")

@@ -34,7 +34,9 @@ def test_messages_take_one_form() -> None:
     assert validate_messages(validate_messages(messages)) == validate_messages(messages)
 
 
-@pytest.mark.parametrize(("arguments", "expected"), [("", {}), (None, {}), ({}, {}), ('{"a": 1}', {"a": 1}), ({"a": 1}, {"a": 1})])
+@pytest.mark.parametrize(
+    ("arguments", "expected"), [("", {}), (None, {}), ({}, {}), ('{"a": 1}', {"a": 1}), ({"a": 1}, {"a": 1})]
+)
 def test_arguments_become_an_object(arguments: Any, expected: dict[str, Any]) -> None:
     message = {"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": arguments}}]}
     assert validate_messages([message])[0]["tool_calls"][0]["function"]["arguments"] == expected

@@ -24,9 +24,8 @@ HOSTILE = [
     "\U0001f468\u200d\U0001f469\u200d\U0001f467" * 100,
     "\U0010ffff\ufffe\ufdd0",
 ]
-TEXTS = st.text(max_size=60) | st.lists(
-    st.sampled_from(["the", " the", "Zorvik", " zorvik", "'s", "'d", "  ", "\n", "\r\n", "世界", "é", "é", "12", "_", "<im_end>", "-"]) | st.just("<|im_end|>")
-).map("".join)
+PIECES = ["the", " the", "Zorvik", " zorvik", "'s", "'d", "  ", "\n", "\r\n", "世界", "é", "e\u0301", "12", "_", "<|im_end|>"]
+TEXTS = st.text(max_size=60) | st.lists(st.sampled_from(PIECES)).map("".join)
 
 
 @pytest.fixture(scope="session", params=["report", "copying"])
@@ -119,16 +118,17 @@ def test_lone_surrogates_become_replacement_characters(qwen: Tokenizer, trained:
         assert tokenizer.decode(tokenizer.encode("\ud83d\ude00")) == "\U0001f600"
 
 
-def test_a_million_spaces_do_not_end_the_process(qwen: Tokenizer) -> None:
-    for text in (" " * 1_000_000, "a\n" + " " * 1_000_000 + "b", " " * 1_000_000 + "\n"):
-        assert qwen.decode(qwen.encode(text)) == text
+def test_a_million_spaces_do_not_end_the_process(from_ranks: Tokenizer) -> None:
+    text = "a\n" + " " * 1_000_000 + "b"
+    assert from_ranks.decode(from_ranks.encode(text)) == text
 
 
-def test_long_spaces_are_cut_as_the_pattern_cuts_them(qwen: Tokenizer, qwen_saved: Path) -> None:
-    other = Tokenizer.load(qwen_saved)
+def test_long_spaces_are_cut_as_the_pattern_cuts_them(from_ranks: Tokenizer, tmp_path: Path) -> None:
+    from_ranks.save(tmp_path)
+    other = Tokenizer.load(tmp_path)
     run = " " * 50_000
     for text in ("x" + run, f"\n\n {run}word", run + "!", "\u3000" * 50_000 + "\r\n1", "\t" * 60_000 + "1"):
-        assert qwen.encode(text) == other.encode(text)
+        assert from_ranks.encode(text) == other.encode(text)
 
 
 @settings(max_examples=100, deadline=None)

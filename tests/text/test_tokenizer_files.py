@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import transformers
+from conftest_texts import sample_texts
 
 from kwen.errors import UserError
 from kwen.text.byte_level import ALPHABET, recover_merges, spell, unspell
@@ -51,10 +52,13 @@ def test_saved_qwen_loads_in_transformers_with_equal_ids(qwen: Tokenizer, qwen_s
     assert as_in_transformers(qwen_saved) == qwen.encode(TEXT, allowed_special="all")
 
 
-def test_saved_qwen_loads_with_equal_ids(qwen: Tokenizer, qwen_saved: Path) -> None:
-    again = Tokenizer.load(qwen_saved)
-    assert again.encode(TEXT) == qwen.encode(TEXT)
-    assert again.eos_token_ids == qwen.eos_token_ids
+def test_a_rank_file_saves_as_tokenizer_json_with_equal_ids(from_ranks: Tokenizer, tmp_path: Path) -> None:
+    from_ranks.save(tmp_path)
+    again = Tokenizer.load(tmp_path)
+    for text in [TEXT, *sample_texts()]:
+        assert again.encode(text) == from_ranks.encode(text)
+    assert (again.eos_token_ids, again.control_tokens) == (from_ranks.eos_token_ids, from_ranks.control_tokens)
+    assert again.vocab_size == from_ranks.vocab_size
 
 
 @pytest.mark.slow

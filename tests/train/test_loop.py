@@ -56,7 +56,9 @@ def test_chunked_loss_and_gradients_equal_plain_cross_entropy() -> None:
     targets, weights = torch.randint(0, 50, (700,)), (torch.rand(700) < 0.6).float() / 400
     loss = linear_cross_entropy(hidden, weight, targets, weights)
     plain = (F.cross_entropy(hidden @ weight.T, targets, reduction="none") * weights).sum()
-    for got, expected in zip(torch.autograd.grad(loss, (hidden, weight)), torch.autograd.grad(plain, (hidden, weight)), strict=True):
+    for got, expected in zip(
+        torch.autograd.grad(loss, (hidden, weight)), torch.autograd.grad(plain, (hidden, weight)), strict=True
+    ):
         assert torch.allclose(got, expected, atol=1e-6)
     assert torch.allclose(loss, plain)
 
@@ -90,7 +92,9 @@ def test_an_interrupted_run_continues_to_identical_weights_and_metrics(tmp_path:
     with pytest.raises(KeyboardInterrupt):
         tiny_training(Group(), work=str(tmp_path / "cut"), settings=settings, stop_after=8)
     assert tiny_training(Group(), work=str(tmp_path / "cut"), settings=settings) == whole
-    rows = [[json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()] for run in ("whole", "cut")]
+    rows = [
+        [json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()] for run in ("whole", "cut")
+    ]
     timed = ("tokens_per_s", "mfu")
     assert [[{k: v for k, v in row.items() if k not in timed} for row in run] for run in rows][0] == [
         {k: v for k, v in row.items() if k not in timed} for row in rows[1]
@@ -111,7 +115,9 @@ def test_killed_and_run_again_gives_identical_weights(tmp_path: Path) -> None:
     process.wait()
     step = json.loads(state.read_text())["step"]
     # The killed run was longer: only a run of the same configuration may continue its checkpoint.
-    assert tiny_training(Group(), work=str(tmp_path / "cut"), settings={}) == tiny_training(Group(), work=str(tmp_path / "new"), settings={})
+    assert tiny_training(Group(), work=str(tmp_path / "cut"), settings={}) == tiny_training(
+        Group(), work=str(tmp_path / "new"), settings={}
+    )
     assert step >= 2
 
 
@@ -140,7 +146,14 @@ def test_schedule_warms_up_and_ends_at_its_final_share() -> None:
 
 def test_the_default_optimizer_is_the_reports() -> None:
     config = OptimizerConfig()
-    assert (config.kind, config.beta1, config.beta2, config.eps, config.weight_decay, config.clip) == ("adamw", 0.9, 0.95, 1e-8, 0.1, 1.0)
+    assert (config.kind, config.beta1, config.beta2, config.eps, config.weight_decay, config.clip) == (
+        "adamw",
+        0.9,
+        0.95,
+        1e-8,
+        0.1,
+        1.0,
+    )
 
 
 def test_rows_that_ranks_cannot_share_are_refused(tmp_path: Path) -> None:

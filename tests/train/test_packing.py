@@ -18,7 +18,9 @@ def _documents(lengths: list[int]) -> Documents:
 
 
 @given(LENGTHS, st.integers(2, 33), st.integers(0, 5))
-def test_best_fit_predicts_every_token_but_the_first_of_each_document_once(lengths: list[int], row_length: int, epoch: int) -> None:
+def test_best_fit_predicts_every_token_but_the_first_of_each_document_once(
+    lengths: list[int], row_length: int, epoch: int
+) -> None:
     documents = _documents(lengths)
     plan = plan_epoch(documents.offsets, row_length, "best_fit", 0, epoch)
     predicted = np.concatenate([np.arange(s + 1, s + n + 1) for s, n in zip(plan.start, plan.length, strict=True)])
@@ -50,9 +52,13 @@ def test_concatenated_rows_are_the_shuffled_stream_cut_to_length() -> None:
 
 def test_a_batch_is_a_function_of_seed_and_step_and_shares_among_ranks() -> None:
     documents = _documents([30, 12, 45, 9, 27, 33, 21, 8, 40, 17] * 4)
-    batches = Batches(documents, row_length=16, rows=8, seed=7, drill=CopyDrill(first_share=0.3, share=0.3), drill_ids=50, steps=100)
+    batches = Batches(
+        documents, row_length=16, rows=8, seed=7, drill=CopyDrill(first_share=0.3, share=0.3), drill_ids=50, steps=100
+    )
     far = batches(23)
-    again = Batches(documents, row_length=16, rows=8, seed=7, drill=CopyDrill(first_share=0.3, share=0.3), drill_ids=50, steps=100)
+    again = Batches(
+        documents, row_length=16, rows=8, seed=7, drill=CopyDrill(first_share=0.3, share=0.3), drill_ids=50, steps=100
+    )
     for step in (0, 40):
         again(step)
     halves = [again(23, rank, 2) for rank in range(2)]
