@@ -46,7 +46,7 @@ class TokenizerConfig(BaseModel):
     def _room(self) -> "TokenizerConfig":
         least = 256 + 3 + self.extra_tokens
         if self.vocab_size < least:
-            raise ValueError(f"must be at least {least}: 256 bytes and {3 + self.extra_tokens} control tokens")
+            raise ValueError(f"vocab_size must be at least {least}: 256 bytes and {3 + self.extra_tokens} control tokens")
         return self
 
     @property

@@ -77,7 +77,8 @@ def copying(trained_folders: dict[str, Path]) -> Tokenizer:
 
 NAMES = st.text("abcdefghijklmnopqrstuvwxyzéß", min_size=2, max_size=12)
 PLACES = [
-    "{}", " {}", "({})", '"{}"', "'{}'", "def {}(", "x = {}\n", "\n    {}:", "在{}，", "the {}.", "{}'s", "{}, and", "<{}>", "1{}", "_{}"
+    "{}", " {}", "({})", '"{}"', "'{}'", "def {}(", "x = {}\n", "\n    {}:", "在{}，", "the {}.",
+    "{}'s", "{}, and", "<{}>", "1{}", "_{}",
 ]  # fmt: skip
 
 
