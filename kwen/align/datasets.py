@@ -87,7 +87,7 @@ def tokenize_conversations(
     counts = {
         "conversations": len(rows),
         "too_long": too_long,
-        "tokens": sum(map(len, rows)),
-        "trained_tokens": sum(map(sum, masks)),
+        "data_tokens": sum(map(len, rows)),
+        "data_trained_tokens": sum(map(sum, masks)),
     }
     return Documents.from_rows(rows, masks), counts

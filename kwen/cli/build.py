@@ -37,7 +37,7 @@ def build(
     _refuse_other_family(run, chosen.name)
     nodes = select(family_nodes(chosen), only or [])
     console = Console(highlight=False)
-    steps = plan(nodes, run, chosen.seed, hash_cache(run, verify))
+    steps = plan(nodes, run, chosen.seed, hash_cache(run, verify and dry_run))
     if dry_run:
         _print_plan(console, steps)
         return

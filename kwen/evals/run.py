@@ -28,7 +28,7 @@ from kwen.evals.task import Item, Task, prompt_hash
 from kwen.evals.tasks import TASKS, find_task
 from kwen.progress import Progress, silent
 
-SLICE = 64
+SLICE = 256
 """Answers asked for, judged and kept at a time: as many as the engine runs side by side."""
 
 UNCUT = 2**31

@@ -93,12 +93,13 @@ class HashCache:
     """SHA-256 of files, remembered by size and modification time, so that asking again reads nothing.
 
     The cache is a local JSON file beside the work of a run; losing it costs one reading of each file. With `verify` every
-    file is read again.
+    file is read again, once.
     """
 
     def __init__(self, path: Path, verify: bool = False) -> None:
         self._path, self._verify, self._changed = path, verify, False
         self._entries: dict[str, list[Any]] = {}
+        self._read: set[str] = set()
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -110,9 +111,11 @@ class HashCache:
         """The SHA-256 of the file at `path`, in hex. Raises OSError where it cannot be read."""
         stat, name = path.stat(), os.path.abspath(path)
         known = self._entries.get(name)
-        if known is not None and not self._verify and known[:2] == [stat.st_size, stat.st_mtime_ns]:
+        trusted = not self._verify or name in self._read
+        if known is not None and trusted and known[:2] == [stat.st_size, stat.st_mtime_ns]:
             return str(known[2])
         digest = file_hash(path)
+        self._read.add(name)
         self._entries[name] = [stat.st_size, stat.st_mtime_ns, digest]
         self._changed = True
         return digest

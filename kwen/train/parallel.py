@@ -98,16 +98,31 @@ class Ranks:
         torch.set_num_threads(max(1, threads // self.world))
         try:
             result = function(Group(0, self.world), progress=progress, **arguments)
-            for rank, (_, connection) in enumerate(self._workers, 1):
-                failure = connection.recv()
-                if failure:
-                    raise RuntimeError(f"rank {rank} failed:\n{failure}")
-            return result
-        except BaseException:
+            failure = self._failure(wait=True)
+        except BaseException as error:
+            failure = self._failure(wait=False)
             self.close()
+            if failure:  # another rank left, and this one's next collective found nobody there
+                raise RuntimeError(failure) from error
             raise
         finally:
             torch.set_num_threads(threads)
+        if failure:
+            self.close()
+            raise RuntimeError(failure)
+        return result
+
+    def _failure(self, wait: bool) -> str:
+        """What went wrong on the other ranks, as far as they have told, or "" if nothing did."""
+        for rank, (_, connection) in enumerate(self._workers, 1):
+            if wait or connection.poll(PATIENCE_SECONDS):
+                try:
+                    failure = connection.recv()
+                except EOFError:
+                    failure = "its process ended"
+                if failure:
+                    return f"rank {rank} failed:\n{failure}"
+        return ""
 
     def close(self) -> None:
         """End the other processes."""
@@ -157,6 +172,8 @@ def _serve(rank: int, world: int, folder: str, connection: Connection) -> None:
         try:
             connection.send(failure)
         except (BrokenPipeError, OSError):
+            break
+        if failure:
             break
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -71,7 +71,7 @@ def test_quantised_weights_are_ggufs_own_values(kind: gguf.GGMLQuantizationType,
     """Rows of 96 and tensors larger than a scratch buffer; q and k of LLaMA come back in half-split order."""
     config = tiny_config(
         model_type="llama", attention_bias=False, hidden_size=96, intermediate_size=288, num_attention_heads=6, head_dim=16,
-        num_key_value_heads=3, vocab_size=301,
+        num_key_value_heads=3, vocab_size=3001,
     )  # fmt: skip
     model = tiny_model(config)
     write_gguf(tmp_path / "m.gguf", "llama", config, dict(model.named_parameters()), kind)

@@ -54,8 +54,9 @@ def test_a_saved_model_comes_back_bit_equal(name: str, tmp_path: Path) -> None:
     checkpoint = load_checkpoint(tmp_path / "model")
     assert (checkpoint.config, checkpoint.format) == (model.config, "huggingface")
     assert checkpoint.generation_config == {"eos_token_id": 2}
+    threads = torch.get_num_threads()
     again = build_model(checkpoint)
-    assert same(model, again) and not again.training
+    assert same(model, again) and not again.training and torch.get_num_threads() == threads
     token_ids = torch.arange(20).view(2, 10)
     assert torch.equal(model(token_ids), again(token_ids))
 

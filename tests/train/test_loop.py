@@ -86,6 +86,18 @@ def test_two_ranks_equal_one_and_go_on_from_each_others_checkpoints(tmp_path: Pa
     assert _largest_difference(one_muon, passed_on) < 1e-3
 
 
+def fails_on_rank_one(group: Group, *, progress: Progress) -> None:
+    """Rank 1 raises; rank 0 waits for it in a collective."""
+    if group.rank == 1:
+        raise ZeroDivisionError("of rank one")
+    group.barrier()
+
+
+def test_a_failure_of_another_rank_is_told_and_hangs_nobody() -> None:
+    with Ranks(2) as ranks, pytest.raises(RuntimeError, match="ZeroDivisionError: of rank one"):
+        ranks.run(fails_on_rank_one, {})
+
+
 def test_an_interrupted_run_continues_to_identical_weights_and_metrics(tmp_path: Path) -> None:
     settings = {"checkpoint_every": 5, "log_every": 2, "optimizer": {"kind": "muon"}}
     whole = tiny_training(Group(), work=str(tmp_path / "whole"), settings=settings)

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from kwen.errors import UserError
 from kwen.model.config import ModelConfig
-from kwen.model.formats.tensors import LazyTensor
+from kwen.model.formats.tensors import LazyTensor, unsplit_operations
 from kwen.model.transformer import Transformer
 
 MAX_JSON_BYTES = 32 << 20
@@ -76,8 +76,10 @@ def build_model(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, devi
         checkpoint.tensors[name].read(tensor)
         setattr(model.get_submodule(holder), leaf, nn.Parameter(tensor.to(device)))
 
-    with ThreadPoolExecutor(_READERS) as pool:
-        list(pool.map(fill, [name for name, _ in model.named_parameters()]))
+    # A new thread starts with torch's own default, so each reader says it again.
+    with unsplit_operations(), ThreadPoolExecutor(_READERS, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        largest_first = sorted(model.named_parameters(), key=lambda item: -item[1].numel())  # leaves no reader idle at the end
+        list(pool.map(fill, [name for name, _ in largest_first]))
     model.frequencies = model.frequencies.to(device)
     return model.eval()
 

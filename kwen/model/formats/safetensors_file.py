@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from kwen.errors import UserError
-from kwen.model.formats.tensors import LazyTensor, SourceFile, StoredTensor, as_bytes, materialize
+from kwen.model.formats.tensors import LazyTensor, SourceFile, StoredTensor, as_bytes, materialize, unsplit_operations
 
 MAX_HEADER_BYTES = 16 << 20
 """A header of this size names a hundred thousand tensors; the format itself would allow 100 MB."""
@@ -122,7 +122,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, LazyTensor], dtype: torc
         position = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
     text += b" " * (-len(text) % 8)
-    with open(path, "wb") as file:
+    with open(path, "wb") as file, unsplit_operations():
         file.write(len(text).to_bytes(8, "little") + text)
         for index, _, tensor in entries:
             file.write(as_bytes(materialize(tensor, rank[index])))

@@ -9,7 +9,8 @@ would kill the process.
 
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -20,10 +21,23 @@ from torch import Tensor
 from kwen.errors import UserError
 from kwen.model.formats.dequantize import QuantType, dequantize_into
 
-SCRATCH_VALUES = 96 * 256
-"""Values converted at a time: a whole number of blocks of every quantisation, small enough to stay in a core's cache, and
-below the 32,768 from which torch splits an operation over its threads. Waking them for every chunk costs more than the
-chunk, many times more on a busy machine; `build_model` works on two tensors at once instead."""
+SCRATCH_VALUES = 1 << 18
+"""Values converted at a time: a float32 chunk of 1 MiB stays in a core's own cache."""
+
+
+@contextmanager
+def unsplit_operations() -> Iterator[None]:
+    """Torch operations of this thread run on this thread alone, as those on chunks of a megabyte should.
+
+    Waking torch's other threads for every chunk costs more than the chunk, a hundred times more on a busy machine; loading
+    works on two tensors at once instead.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 class LazyTensor(Protocol):
