@@ -12,13 +12,13 @@ from kwen.nanoworld.talk import Exchange
 from kwen.nanoworld.world import World, build_world
 
 DIALOGUE_MIX: dict[str, float] = {
-    "fact": 34,
+    "fact": 24,
     "follow_up": 3,
-    "problem": 26,
-    "function": 12,
+    "problem": 31,
+    "function": 18,
     "reading": 9,
     "two_people": 1,
-    "comparison": 3,
+    "comparison": 2,
     "small_talk": 2,
     "identity": 2,
     "unknown": 3,

@@ -14,16 +14,16 @@ CHINESE_SHARE = 0.35
 """The share of documents and dialogues that are in Chinese."""
 
 DOCUMENT_MIX: dict[str, float] = {
-    "article": 18,
-    "overview": 5,
-    "quiz": 20,
+    "article": 14,
+    "overview": 4,
+    "quiz": 13,
     "story": 4,
     "reading": 12,
     "two_people": 2,
-    "problem": 16,
-    "sums": 8,
-    "comparison": 3,
-    "function": 12,
+    "problem": 22,
+    "sums": 10,
+    "comparison": 2,
+    "function": 17,
 }
 """How often each kind of document comes, as relative weights."""
 
