@@ -16,6 +16,7 @@ from kwen.files import write_json
 from kwen.progress import Progress
 
 RATES = ("accuracy", "pass@1")
+BITS = "bits_per_byte"
 LANGUAGES = ("en", "zh")
 
 
@@ -85,25 +86,29 @@ def _progress() -> Iterator[Progress]:
 
 def _print(results: Mapping[str, Mapping[str, Any]]) -> None:
     """One row a task: score and standard error, the looser extraction, parts by language, answers that ended."""
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("task", no_wrap=True)
-    for heading in ("score", "+-", "flexible", *LANGUAGES, "ended", "baseline", "n"):
-        table.add_column(heading, justify="right", no_wrap=True)
+    rows: list[dict[str, str]] = []
     for name, result in results.items():
-        metric = next((rate for rate in RATES if rate in result), "bits_per_byte")
-        show = _bits if metric == "bits_per_byte" else _percent
-        languages = [result["by_language"].get(language, {}).get(metric) for language in LANGUAGES]
-        values = [result[metric], result[f"{metric}_stderr"], result.get(f"{metric}_flexible"), *languages]
-        ended, baseline = _percent(result.get("ended")), show(result.get(f"baseline_{metric}"))
-        table.add_row(name, *(show(value) for value in values), ended, baseline, f"{result['n']:,}")
+        metric = next((rate for rate in RATES if rate in result), BITS)
+        show = _bits if metric == BITS else _percent
+        row = {"task": name, "score": f"{show(result[metric])} ± {show(result[f'{metric}_stderr'])}"}
+        row["flexible"] = show(result.get(f"{metric}_flexible"))
+        row |= {language: show(result["by_language"].get(language, {}).get(metric)) for language in LANGUAGES}
+        row |= {"ended": _percent(result.get("ended")), "baseline": show(result.get(f"baseline_{metric}")), "n": f"{result['n']:,}"}
+        rows.append(row)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    headings = [heading for heading in rows[0] if any(row[heading] for row in rows)]
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading == "task" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[heading] for heading in headings))
     console = Console()
-    console.print(table)
-    if any("bits_per_byte" in result for result in results.values()):
-        console.print("perplexity is in bits a byte: lower is better; n counts texts", style="dim", highlight=False)
+    console.print(table, highlight=False)
+    bits = "; perplexity in bits a byte (lower is better), its n counts texts" if any(BITS in r for r in results.values()) else ""
+    console.print(f"per cent ± standard error{bits}", style="dim", highlight=False)
 
 
 def _percent(value: float | None) -> str:
-    return "" if value is None else f"{100 * value:.1f} %"
+    return "" if value is None else f"{100 * value:.1f}"
 
 
 def _bits(value: float | None) -> str:

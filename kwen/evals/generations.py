@@ -1,10 +1,12 @@
 """Answers on disk, one JSON object a line: kept as they come, so that a killed run goes on and scoring can run again."""
 
+import fcntl
 import json
-import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import TracebackType
 from typing import Any
 
 from kwen.errors import UserError
@@ -32,60 +34,78 @@ class Answer:
     finish_reason: str | None = None
 
 
-class KeptAnswers:
-    """The file of one task's answers: opened once, read as far as it goes, then appended to."""
+class KeptAnswers(AbstractContextManager["KeptAnswers"]):
+    """The file of one task's answers: locked while it is open, read as far as it goes, then appended to."""
 
     def __init__(self, path: Path, facts: dict[str, Any]) -> None:
         """Open `path` or begin it. `facts` are what the answers depend on (task, version, prompts, model, settings).
 
-        A last line that a kill cut short is dropped. Raises UserError where the file belongs to other facts (both named)
-        or a line is malformed (its number).
+        A last line that a kill cut short is dropped. Raises UserError, and changes nothing, where the file belongs to other
+        facts (those that differ are named), a line is malformed (its number), or another process writes to it.
         """
         self.path = path
         self.answers: dict[str, Answer] = {}
-        header = {HEADER: json_hash(facts), **facts}
         path.parent.mkdir(parents=True, exist_ok=True)
-        if path.exists():
-            self._drop_cut_line()
-        if not path.exists() or path.stat().st_size == 0:
-            self._append([header])
-            return
-        for number, row in read_rows(path):
-            if number == 1:
-                self._check_header(row, header)
-                continue
-            try:
-                answer = Answer(**row)
-            except TypeError:
-                raise UserError(f"{path}, line {number}: not an answer that kwen kept; remove the file to start anew") from None
-            if answer.id in self.answers:
-                raise UserError(f"{path}, line {number}: id {answer.id!r} stands twice; remove the file to start anew")
-            self.answers[answer.id] = answer
+        self._file = open(path, "ab")  # noqa: SIM115 (closed by __exit__)
+        try:
+            self._lock()
+            self._read({HEADER: json_hash(facts), **facts})
+        except BaseException:
+            self._file.close()
+            raise
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._file.close()
 
     def append(self, answers: Sequence[Answer]) -> None:
         """Add answers, in memory and at the end of the file, before returning."""
-        self._append([asdict(answer) for answer in answers])
+        self._write([asdict(answer) for answer in answers])
         self.answers |= {answer.id: answer for answer in answers}
 
-    def _append(self, rows: Sequence[dict[str, Any]]) -> None:
-        with open(self.path, "a", encoding="utf-8") as file:
-            file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    def _lock(self) -> None:
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError(f"{self.path}: another kwen is writing to it; wait for it, or choose another --out folder") from None
 
-    def _drop_cut_line(self) -> None:
-        """A line is whole when its newline is there, since the newline is written last."""
+    def _read(self, header: dict[str, Any]) -> None:
+        """The answers of the whole lines. A line is whole when its newline is there, since that is written last."""
         data = self.path.read_bytes()
         whole = data.rfind(b"\n") + 1
-        if whole < len(data):
-            os.truncate(self.path, whole)
+        if not whole and _line(header).startswith(data):
+            self._file.truncate(0)
+            self._write([header])
+            return
+        rows = parse_rows(data[:whole].splitlines(keepends=True), self.path)
+        self._check_header(next(rows, (1, {}))[1], header)
+        for number, row in rows:
+            try:
+                answer = Answer(**row)
+            except TypeError:
+                raise UserError(f"{self.path}, line {number}: not an answer that kwen kept; remove it to start anew") from None
+            if answer.id in self.answers:
+                raise UserError(f"{self.path}, line {number}: id {answer.id!r} stands twice; remove the file to start anew")
+            self.answers[answer.id] = answer
+        self._file.truncate(whole)
 
     def _check_header(self, row: dict[str, Any], header: dict[str, Any]) -> None:
         if row.get(HEADER) == header[HEADER]:
             return
-        other = [key for key in header if key != HEADER and row.get(key) != header[key]]
+        other = [key for key in header if key != HEADER and key in row and row[key] != header[key]]
         raise UserError(
             f"{self.path}: kept answers of another {' and '.join(other) or 'kind of file'}; "
             "choose another --out folder, or remove the file to start anew"
         )
+
+    def _write(self, rows: Sequence[dict[str, Any]]) -> None:
+        self._file.write(b"".join(_line(row) for row in rows))
+        self._file.flush()
+
+
+def _line(row: dict[str, Any]) -> bytes:
+    return (json.dumps(row, ensure_ascii=False) + "\n").encode()
 
 
 def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -96,16 +116,21 @@ def read_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     if not path.is_file():
         raise UserError(f"{path}: {'not a file' if path.exists() else 'no such file'}; give a file of JSON lines")
     with open(path, "rb") as file:
-        for number, line in enumerate(file, start=1):
-            if not line.strip():
-                continue
-            try:
-                row = json.loads(line.decode("utf-8"))
-            except (ValueError, RecursionError) as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error})") from None
-            if not isinstance(row, dict):
-                raise UserError(f"{path}, line {number}: a JSON object is expected, not {type(row).__name__}")
-            yield number, row
+        yield from parse_rows(file, path)
+
+
+def parse_rows(lines: Iterable[bytes], path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """`read_rows` of lines that are at hand; `path` is what an error names."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line.decode("utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise UserError(f"{path}, line {number}: not JSON ({error})") from None
+        if not isinstance(row, dict):
+            raise UserError(f"{path}, line {number}: a JSON object is expected, not {type(row).__name__}")
+        yield number, row
 
 
 def check_text(value: Any, where: str) -> str:

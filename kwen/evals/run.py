@@ -11,6 +11,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,27 +56,30 @@ def evaluate(
     """
     chosen = _with_items(tasks, data, limit, seed)
     model = model_hash(lm)
-    kept = {
-        task.name: KeptAnswers(out / f"{task.name}.jsonl", {"task": task.name, "model_hash": model} | _facts(task, items, seed))
-        for task, items, _ in chosen
-        if out is not None and task.kind == "generate"
-    }
     total = sum(len(asked) for _, _, asked in chosen)
     results: dict[str, dict[str, Any]] = {}
     done = 0
-    for task, items, asked in chosen:
+    with ExitStack() as stack:
+        kept = {
+            task.name: stack.enter_context(
+                KeptAnswers(out / f"{task.name}.jsonl", {"task": task.name, "model_hash": model} | _facts(task, items, seed))
+            )
+            for task, items, _ in chosen
+            if out is not None and task.kind == "generate"
+        }
+        for task, items, asked in chosen:
 
-        def task_progress(share: float, base: int = done, size: int = len(asked), name: str = task.name) -> None:
-            progress(base + share * size, total, task=name)
+            def task_progress(share: float, base: int = done, size: int = len(asked), name: str = task.name) -> None:
+                progress(base + share * size, total, task=name)
 
-        if task.kind == "perplexity":
-            score = _perplexity(lm, task, asked, task_progress)
-        else:
-            answers = _ask(lm, task, asked, seed, kept.get(task.name), task_progress)
-            score = summarise([(item, answers[item.id]) for item in asked], task.metric)
-            score |= _baseline(task, asked, data, seed) if baselines else {}
-        results[task.name] = _facts(task, items, seed) | {"model_hash": model} | score
-        done += len(asked)
+            if task.kind == "perplexity":
+                score = _perplexity(lm, task, asked, task_progress)
+            else:
+                answers = _ask(lm, task, asked, seed, kept.get(task.name), task_progress)
+                score = summarise([(item, answers[item.id]) for item in asked], task.metric)
+                score |= _baseline(task, asked, data, seed) if baselines else {}
+            results[task.name] = _facts(task, items, seed) | {"model_hash": model} | score
+            done += len(asked)
     return results
 
 

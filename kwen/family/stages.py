@@ -19,6 +19,7 @@ from kwen.family.page import render
 from kwen.family.recipe import BASES, CHATS, Recipe, base_of
 from kwen.family.report import SAMPLES, SCORES, collect, metric_of, read_curve
 from kwen.files import write_json, write_text
+from kwen.nanoworld.version import nanoworld_version
 from kwen.progress import Progress
 
 SAMPLES_PER_LANGUAGE = 3
@@ -190,7 +191,8 @@ def family_nodes(recipe: Recipe) -> list[Node]:
         nodes.append(Node(name, STAGES["chat-sft"], {name: config, **models}, chat, (base_of(name),), files))
     if recipe.evals is not None:
         inputs = ("corpus", *recipe.bases(), *recipe.chats())
-        nodes.append(Node("evals", STAGES["evals"], {"evals": whole["evals"]}, recipe.evals, inputs))
+        asked = {"nanoworld's version": nanoworld_version()} if any(t.startswith("nanoworld-") for t in recipe.evals.tasks) else {}
+        nodes.append(Node("evals", STAGES["evals"], {"evals": whole["evals"]}, recipe.evals, inputs, asked))
     shown = {key: value for key, value in whole.items() if key != "expected_seconds"}
     nodes.append(Node("report", STAGES["report"], shown, recipe, tuple(node.name for node in nodes)))
     return nodes
@@ -206,6 +208,8 @@ def _corpus_config(recipe: Recipe, config: dict[str, Any]) -> tuple[dict[str, An
             sources["the HTML extractor"] = HTML_EXTRACTOR
         elif isinstance(source, InterpreterSource):
             sources["the interpreter's version"] = interpreter_version()
+        else:
+            sources["nanoworld's version"] = nanoworld_version()
     return config | {"sources": hashed}, sources
 
 
@@ -214,6 +218,8 @@ def _chat_config(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], dic
     files: dict[str, Path | str] = {
         f"{name}.data.{index}": Path(source["path"]) for index, source in enumerate(config["data"]) if "path" in source
     }
+    if any(source["kind"] == "nanoworld" for source in config["data"]):
+        files["nanoworld's version"] = nanoworld_version()
     data = [{key: value for key, value in source.items() if key != "path"} for source in config["data"]]
     return config | {"data": data}, files
 

@@ -5,6 +5,7 @@ torch.distributed's; this file only starts and ends its processes, one to a GPU 
 """
 
 import os
+import signal
 import tempfile
 import traceback
 from collections.abc import Callable, Mapping
@@ -156,6 +157,7 @@ def _join(rank: int, world: int, folder: str) -> None:
 
 def _serve(rank: int, world: int, folder: str, connection: Connection) -> None:
     """A worker's life: run what rank 0 sends, until rank 0 is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; rank 0 decides for all
     threads = max(1, torch.get_num_threads() // world)
     torch.set_num_threads(threads)
     while True:

@@ -35,7 +35,7 @@ def test_saved_answers_need_no_model(tmp_path: Path, capsys: pytest.CaptureFixtu
     code, out, _ = run(capsys, "--tasks", "nanoworld-facts", "--generations", tmp_path / "saved.jsonl",
                        "--json", tmp_path / "s.json")  # fmt: skip
     scores = json.loads((tmp_path / "s.json").read_text())["nanoworld-facts"]
-    assert code == 0 and "75.0 %" in out
+    assert code == 0 and "75.0 ± 25.0" in out
     assert (scores["accuracy"], scores["n"], scores["missing"]) == (0.75, 4, 296)
 
 

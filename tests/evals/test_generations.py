@@ -13,6 +13,13 @@ def answer(item_id: str) -> Answer:
     return Answer("t", item_id, "十二 lamps", "12", "12", True, True, 7, "stop")
 
 
+def keep(path: Path, *ids: str, facts: dict = FACTS) -> dict[str, Answer]:
+    """Open the kept answers, add these, close; all that the file then holds."""
+    with KeptAnswers(path, facts) as kept:
+        kept.append([answer(item_id) for item_id in ids])
+        return kept.answers
+
+
 def write(path: Path, *lines: str) -> Path:
     path.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
     return path
@@ -20,56 +27,61 @@ def write(path: Path, *lines: str) -> Path:
 
 def test_answers_come_back_as_they_were_kept(tmp_path: Path) -> None:
     path = tmp_path / "out" / "t.jsonl"
-    kept = KeptAnswers(path, FACTS)
-    kept.append([answer("a"), answer("b")])
-    kept.append([answer("c")])
-    again = KeptAnswers(path, FACTS)
-    assert again.answers == {key: answer(key) for key in "abc"}
-    assert again.answers == kept.answers
+    keep(path, "a", "b")
+    written = keep(path, "c")
+    assert keep(path) == {key: answer(key) for key in "abc"} == written
 
 
 @pytest.mark.parametrize("cut", range(1, 60, 7))
 def test_a_line_cut_short_by_a_kill_is_dropped_and_written_again(tmp_path: Path, cut: int) -> None:
     path = tmp_path / "t.jsonl"
-    KeptAnswers(path, FACTS).append([answer("a"), answer("b")])
+    keep(path, "a", "b")
     whole = path.read_bytes()
     path.write_bytes(whole[:-cut])
-    again = KeptAnswers(path, FACTS)
-    assert list(again.answers) == ["a"]
-    again.append([answer("b")])
+    assert list(keep(path)) == ["a"]
+    keep(path, "b")
     assert path.read_bytes() == whole
 
 
 def test_a_header_cut_short_begins_the_file_anew(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
     path.write_bytes(b'{"kwen_gen')
-    KeptAnswers(path, FACTS).append([answer("a")])
-    assert list(KeptAnswers(path, FACTS).answers) == ["a"]
+    keep(path, "a")
+    assert list(keep(path)) == ["a"]
 
 
 def test_answers_of_another_model_are_refused_and_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    KeptAnswers(path, FACTS).append([answer("a")])
+    keep(path, "a")
     before = path.read_bytes()
     with pytest.raises(UserError, match="another model_hash; choose another --out"):
-        KeptAnswers(path, FACTS | {"model_hash": "bb"})
+        keep(path, facts=FACTS | {"model_hash": "bb"})
     assert path.read_bytes() == before
 
 
-def test_a_foreign_file_in_the_place_of_answers_is_refused(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.jsonl", '{"task": "t", "id": "a", "text": "x"}')
-    with pytest.raises(UserError, match="kept answers of another"):
-        KeptAnswers(path, FACTS)
+@pytest.mark.parametrize("text", ['{"task": "t", "id": "a", "text": "x"}\nmore', "no line end", "\n"])
+def test_a_foreign_file_in_the_place_of_answers_is_refused_and_left_alone(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "t.jsonl"
+    path.write_text(text)
+    with pytest.raises(UserError, match="another kind of file"):
+        keep(path, "a")
+    assert path.read_text() == text
+
+
+def test_two_runs_at_once_cannot_mix_their_answers(tmp_path: Path) -> None:
+    with KeptAnswers(tmp_path / "t.jsonl", FACTS), pytest.raises(UserError, match="another kwen is writing to it"):
+        keep(tmp_path / "t.jsonl", "a")
+    assert list(keep(tmp_path / "t.jsonl", "a")) == ["a"]
 
 
 def test_a_damaged_kept_line_is_named_by_its_number(tmp_path: Path) -> None:
     path = tmp_path / "t.jsonl"
-    KeptAnswers(path, FACTS).append([answer("a"), answer("b")])
+    keep(path, "a", "b")
     header, first, second = path.read_text().splitlines()
     for damaged, problem in [(first[:-5], "not JSON"), ('{"id": "a"}', "not an answer"), (second, "stands twice")]:
         write(path, header, damaged, second)
         with pytest.raises(UserError, match=rf"line [23]: .*{problem}"):
-            KeptAnswers(path, FACTS)
+            keep(path)
 
 
 @pytest.mark.parametrize(
@@ -111,5 +123,5 @@ def test_rows_of_other_tasks_and_whole_number_ids_are_read(tmp_path: Path) -> No
 
 
 def test_a_kept_file_is_a_file_of_saved_answers(tmp_path: Path) -> None:
-    KeptAnswers(tmp_path / "t.jsonl", FACTS).append([answer("a")])
+    keep(tmp_path / "t.jsonl", "a")
     assert read_saved_answers(tmp_path / "t.jsonl", ["t"]) == {"t": {"a": (2, "十二 lamps")}}
