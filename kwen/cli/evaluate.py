@@ -93,7 +93,10 @@ def _print(results: Mapping[str, Mapping[str, Any]]) -> None:
         row = {"task": name, "score": f"{show(result[metric])} ± {show(result[f'{metric}_stderr'])}"}
         row["flexible"] = show(result.get(f"{metric}_flexible"))
         row |= {language: show(result["by_language"].get(language, {}).get(metric)) for language in LANGUAGES}
-        row |= {"ended": _percent(result.get("ended")), "baseline": show(result.get(f"baseline_{metric}")), "n": f"{result['n']:,}"}
+        baseline = show(result.get(f"baseline_{metric}"))
+        row |= {"ended": _percent(result.get("ended")), "baseline": baseline, "n": f"{result['n']:,}"}
+        row["baseline"] = show(result.get(f"baseline_{metric}"))
+        row["n"] = f"{result['n']:,}"
         rows.append(row)
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     headings = [heading for heading in rows[0] if any(row[heading] for row in rows)]

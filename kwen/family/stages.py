@@ -191,7 +191,8 @@ def family_nodes(recipe: Recipe) -> list[Node]:
         nodes.append(Node(name, STAGES["chat-sft"], {name: config, **models}, chat, (base_of(name),), files))
     if recipe.evals is not None:
         inputs = ("corpus", *recipe.bases(), *recipe.chats())
-        asked = {"nanoworld's version": nanoworld_version()} if any(t.startswith("nanoworld-") for t in recipe.evals.tasks) else {}
+        asks_nanoworld = any(task.startswith("nanoworld-") for task in recipe.evals.tasks)
+        asked = {"nanoworld's version": nanoworld_version()} if asks_nanoworld else {}
         nodes.append(Node("evals", STAGES["evals"], {"evals": whole["evals"]}, recipe.evals, inputs, asked))
     shown = {key: value for key, value in whole.items() if key != "expected_seconds"}
     nodes.append(Node("report", STAGES["report"], shown, recipe, tuple(node.name for node in nodes)))
