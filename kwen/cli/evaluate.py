@@ -93,8 +93,7 @@ def _print(results: Mapping[str, Mapping[str, Any]]) -> None:
         row = {"task": name, "score": f"{show(result[metric])} ± {show(result[f'{metric}_stderr'])}"}
         row["flexible"] = show(result.get(f"{metric}_flexible"))
         row |= {language: show(result["by_language"].get(language, {}).get(metric)) for language in LANGUAGES}
-        baseline = show(result.get(f"baseline_{metric}"))
-        row |= {"ended": _percent(result.get("ended")), "baseline": baseline, "n": f"{result['n']:,}"}
+        row["ended"] = _percent(result.get("ended"))
         row["baseline"] = show(result.get(f"baseline_{metric}"))
         row["n"] = f"{result['n']:,}"
         rows.append(row)
