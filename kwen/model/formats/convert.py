@@ -13,7 +13,7 @@ from kwen.model.formats.checkpoint import Checkpoint
 FORMATS = ("hf", "qwen1")
 TOKENIZER_FILES = (
     "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "added_tokens.json", "vocab.json", "merges.txt",
-    "chat_template.jinja", "qwen.tiktoken", "tokenizer.model",
+    "chat_template.jinja", "qwen.tiktoken", "tokenizer.model", "tokenization_kwen.py",
 )  # fmt: skip
 """What a folder may hold beside config.json and weights; copied as it is where the layout stays the same."""
 
