@@ -43,7 +43,7 @@ check-all: test
 	$(BIN)/pytest -m slow
 
 bench: setup
-	for script in train load encode parity generate; do $(BIN)/python benchmarks/$$script.py --json benchmarks/results/$$script.json || exit 1; done
+	for script in train load encode parity; do $(BIN)/python benchmarks/$$script.py --json benchmarks/results/$$script.json || exit 1; done
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis
