@@ -130,8 +130,10 @@ class ModelConfig:
                 initializer_range=float(values.get("initializer_range", 0.02)),
                 model_type=model_type,
             )
-        except (TypeError, ZeroDivisionError) as error:
-            raise UserError(f"config.json: a size has the wrong type or is zero ({error})") from error
+        except UserError:
+            raise
+        except (TypeError, ValueError, ZeroDivisionError) as error:
+            raise UserError(f"config.json: a number has the wrong type or is zero ({error})") from error
 
     def to_hf(self) -> dict[str, Any]:
         """The config.json of this model for transformers (qwen2, qwen3 or llama), with RoPE in both spellings."""
