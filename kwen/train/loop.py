@@ -63,21 +63,22 @@ class NormWatch:
         self.count, self.mean, self.variance, self.skipped = 0, 0.0, 0.0, 0
 
     def accepts(self, norm: float) -> bool:
-        """Whether to take a step with this gradient norm; a sane norm enters the statistics, another is counted."""
+        """Whether to take a step with this gradient norm; it enters the statistics if finite, and a refusal is counted."""
         if not math.isfinite(norm):
             self.skipped += 1
             return False
         value = math.log(norm + 1e-12)
-        deviation = max(math.sqrt(self.variance), 0.05)
-        if self.sigma is not None and self.count >= self.LEAST and value > self.mean + self.sigma * deviation:
-            self.skipped += 1
-            return False
+        limit = math.inf
+        if self.sigma is not None and self.count >= self.LEAST:
+            limit = self.mean + self.sigma * max(math.sqrt(self.variance), 0.05)
+        outlying = value > limit
         weight = max(1 - self.DECAY, 1 / (self.count + 1))
-        change = value - self.mean
+        change = min(value, limit) - self.mean  # an outlier counts as the limit: norms that stay high become the rule
         self.mean += weight * change
         self.variance = (1 - weight) * (self.variance + weight * change * change)
         self.count += 1
-        return True
+        self.skipped += outlying
+        return not outlying
 
     def state(self) -> dict[str, float]:
         """The statistics as plain numbers."""

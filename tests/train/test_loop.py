@@ -149,6 +149,13 @@ def test_insane_gradient_norms_are_skipped_and_counted() -> None:
     assert again.state() == watch.state()
 
 
+def test_norms_that_rise_for_good_are_taken_again() -> None:
+    watch = NormWatch(6.0)
+    assert all(watch.accepts(1.0 + 0.05 * (i % 5)) for i in range(60))
+    taken = [watch.accepts(8.0) for _ in range(40)]
+    assert not taken[0] and all(taken[-20:])
+
+
 def test_schedule_warms_up_and_ends_at_its_final_share() -> None:
     config = ScheduleConfig(kind="cosine", warmup_steps=10, final=0.1)
     scales = [learning_rate_scale(config, step, 100) for step in range(100)]
