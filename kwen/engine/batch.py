@@ -23,15 +23,6 @@ _CHUNK = 2048  # a longer prompt goes through in pieces of this, which bounds th
 _LIKE_LENGTH = 0.75  # prompts at least this share of the longest one share its pass
 
 
-class _FirstSlots(KVCache):
-    """The first slots of a cache as a cache of their own, sharing its memory."""
-
-    def __init__(self, cache: KVCache, slots: int) -> None:
-        self.slots, self.max_length = slots, cache.max_length
-        self.keys = [keys[:slots] for keys in cache.keys]
-        self.values = [values[:slots] for values in cache.values]
-
-
 class Batch:
     """Up to `slots` running requests of at most `max_length` tokens each, prompt and answer together."""
 
@@ -40,7 +31,6 @@ class Batch:
         self.slots = slots
         self._model, self._device = model, weight.device
         self._cache = KVCache(model.config, slots, max_length, weight.dtype, weight.device)
-        self._window = _FirstSlots(self._cache, 0)
         self._rows: list[Request | None] = []
         self._sampling = SamplingBatch([])
         self._tokens_S = torch.zeros(slots, dtype=torch.int64, device=self._device)  # the newest token of each row
@@ -77,7 +67,7 @@ class Batch:
         """One more token for every row; returns the requests that ended with it."""
         n = len(self._rows)
         tokens_B, positions_B = self._tokens_S[:n], self._positions_S[:n]
-        hidden = self._model.hidden(tokens_B.unsqueeze(1), positions=positions_B.unsqueeze(1), cache=self._window)
+        hidden = self._model.hidden(tokens_B.unsqueeze(1), positions=positions_B.unsqueeze(1), cache=self._cache)
         logits_BV = self._model.project(hidden[:, 0]).float()
         seen_BV = None if self._seen_SV is None else self._seen_SV[:n]
         new_tokens_B, logprobs_B = sample(logits_BV, self._sampling, positions_B + 1, seen_BV)
@@ -159,9 +149,6 @@ class Batch:
         return ended
 
     def _rows_changed(self) -> None:
-        count = len(self._rows)
-        if count != self._window.slots:
-            self._window = _FirstSlots(self._cache, count)
         self.holes = self._rows.count(None)
         hole = SamplingParams()
         params = [hole if request is None else request.params for request in self._rows]

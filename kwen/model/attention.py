@@ -32,10 +32,9 @@ class CacheView:
     """One forward pass's use of a KVCache: which slots, which positions, how far to read, and the mask."""
 
     def __init__(self, cache: KVCache, positions: Tensor, slots: Tensor | None) -> None:
-        B, T = positions.shape
         self.cache, self.positions = cache, positions
-        self.all_slots = slots is None and cache.slots == B
-        self.slots = torch.arange(B, device=positions.device) if slots is None else slots
+        self.leading = slots is None  # rows 0 to B-1 use the slots of the same numbers and are read as views
+        self.slots = torch.arange(positions.shape[0], device=positions.device) if slots is None else slots
         furthest = int(positions.max()) + 1
         if furthest > cache.max_length:
             raise ValueError(f"position {furthest - 1} does not fit a cache of {cache.max_length}")
@@ -49,8 +48,9 @@ class CacheView:
         rows = self.slots[:, None]
         keys[rows, :, self.positions] = k.transpose(1, 2).to(keys.dtype)
         values[rows, :, self.positions] = v.transpose(1, 2).to(values.dtype)
-        if self.all_slots:
-            return keys[:, :, : self.length], values[:, :, : self.length]
+        if self.leading:
+            B = k.shape[0]
+            return keys[:B, :, : self.length], values[:B, :, : self.length]
         return keys[self.slots, :, : self.length], values[self.slots, :, : self.length]
 
 

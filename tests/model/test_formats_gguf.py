@@ -227,7 +227,7 @@ def test_any_truncation_is_refused(tmp_path: Path) -> None:
     header = list(range(0, 2600, 13))
     for size in (*header, len(whole) // 2, len(whole) - 33):
         path.write_bytes(whole[:size])
-        refusal(path)
+        assert refusal(path)
 
 
 def test_mutated_headers_never_do_more_than_an_error_line(tmp_path: Path) -> None:
