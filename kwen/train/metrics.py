@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from kwen.files import write_text
 from kwen.model.config import ModelConfig
 
 
@@ -24,8 +25,8 @@ class MetricsLog:
                 if row["step"] <= step:
                     kept.append(line)
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = open(path, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
-        self._file.writelines(line + "\n" for line in kept)
+        write_text(path, "".join(line + "\n" for line in kept))  # aside and renamed: a kill here loses no row
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 (closed by close)
         self._board = None
         if tensorboard is not None:
             from torch.utils.tensorboard import SummaryWriter
