@@ -51,7 +51,8 @@ def test_killed_at_twenty_random_moments_the_micro_family_is_the_same(tmp_path: 
     assert _weights(cut) == _weights(whole)
     reports = [json.loads((run / "report" / "report.json").read_text()) for run in (whole, cut)]
     for section in reports[0]:
-        assert _without_times(reports[0][section]) == _without_times(reports[1][section]), section
+        if section != "record":
+            assert _without_times(reports[0][section]) == _without_times(reports[1][section]), section
     pages = [(run / "report" / "index.html").read_text() for run in (whole, cut)]
     masked = [re.sub(r'(<(\w+)[^>]*class="[^"]*\btime\b[^"]*"[^>]*>).*?(</\2>)', r"\1\3", page, flags=re.S) for page in pages]
     assert masked[0] == masked[1]
