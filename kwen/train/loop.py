@@ -187,15 +187,13 @@ LossFunction = Callable[[Batch, Tensor], Tensor]
 
 
 def _loss_function(model: Transformer, dtype: torch.dtype, compiled: bool) -> LossFunction:
-    """The loss of a batch given each token's final weight (B, T); compiled layer by layer, so that a deep model costs no more."""
+    """The loss of a batch given each token's final weight (B, T); compiled as one graph for the hidden states and one for a chunk."""
     chunk = torch.compile(chunk_loss, dynamic=False) if compiled else chunk_loss
-    if compiled:
-        for layer in model.model.layers:
-            layer.compile(dynamic=False)
+    hidden_of = torch.compile(model.hidden, dynamic=False) if compiled else model.hidden
 
     def loss_of(batch: Batch, weights: Tensor) -> Tensor:
         with torch.autocast(batch.token_ids.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-            hidden = model.hidden(batch.token_ids, documents=batch.documents)
+            hidden = hidden_of(batch.token_ids, documents=batch.documents)
         flat = hidden.reshape(-1, hidden.shape[-1])
         return linear_cross_entropy(
             flat, model.output_weight, batch.targets.reshape(-1), weights.reshape(-1), dtype=dtype, chunk=chunk
