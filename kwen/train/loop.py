@@ -187,7 +187,7 @@ LossFunction = Callable[[Batch, Tensor], Tensor]
 
 
 def _loss_function(model: Transformer, dtype: torch.dtype, compiled: bool) -> LossFunction:
-    """The loss of a batch given each token's final weight (B, T); compiled as one graph for the hidden states and one for a chunk."""
+    """The loss of a batch given each token's final weight (B, T); compiled: one graph for hidden states, one for a chunk."""
     chunk = torch.compile(chunk_loss, dynamic=False) if compiled else chunk_loss
     hidden_of = torch.compile(model.hidden, dynamic=False) if compiled else model.hidden
 
