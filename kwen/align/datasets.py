@@ -1,18 +1,41 @@
 """Conversations for SFT: where they come from, and how they become token ids with their loss mask."""
 
-import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from kwen.align.readers import LeftOut, Row, kind_of, list_of, read_rows, text_of
 from kwen.errors import UserError
 from kwen.nanoworld.dialogues import dialogues
 from kwen.progress import Progress, silent
-from kwen.text.chatml import Masking, render, require_trained_tokens
+from kwen.text.chatml import Masking, Rendered, render, require_trained_tokens
+from kwen.text.messages import Message, validate_messages
+from kwen.text.templates import render_template
 from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Documents
+
+FileKind = Literal["messages", "alpaca", "sharegpt", "questions"]
+KINDS: dict[FileKind, str] = {
+    "messages": '{"messages": [OpenAI messages]}',
+    "alpaca": '{"instruction", "input", "output"}',
+    "sharegpt": '{"conversations": [{"from", "value"}]}',
+    "questions": '{"question", "answer"}',
+}
+"""How a row of each kind looks."""
+
+_SHAREGPT_ROLES = {
+    "system": "system",
+    "human": "user",
+    "user": "user",
+    "gpt": "assistant",
+    "chatgpt": "assistant",
+    "assistant": "assistant",
+    "tool": "tool",
+    "observation": "tool",
+}
 
 
 class NanoworldChat(BaseModel):
@@ -23,34 +46,77 @@ class NanoworldChat(BaseModel):
     count: int = Field(gt=0)
 
 
-class MessagesFile(BaseModel):
-    """A JSONL file with one object a line: {"messages": [OpenAI messages]}."""
+class ChatFile(BaseModel):
+    """A file of conversations: JSON lines or a JSON array, gzip too; the first `limit` rows, None for all.
+
+    kind: how its rows look (`KINDS`); "file" finds out by looking at all of them.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    kind: Literal["messages"]
+    kind: Literal["file", "messages", "alpaca", "sharegpt", "questions"]
     path: Path
+    limit: int | None = Field(default=None, gt=0)
 
 
-ChatSource = Annotated[NanoworldChat | MessagesFile, Field(discriminator="kind")]
+ChatSource = Annotated[NanoworldChat | ChatFile, Field(discriminator="kind")]
 
 
-def conversations(source: ChatSource, seed: int) -> Iterator[tuple[str, list[dict[str, Any]]]]:
-    """(where, messages) of every conversation of `source`; `where` names it in errors."""
+def conversations(source: ChatSource, seed: int) -> Iterator[tuple[str, Sequence[Mapping[str, Any]]]]:
+    """(where, messages) of every conversation of `source`; `where` names it in errors.
+
+    Raises UserError with the place for rows that are not of the source's kind, and for a file of mixed kinds.
+    """
     if isinstance(source, NanoworldChat):
         for number, dialogue in enumerate(dialogues(seed, source.count)):
             yield f"nanoworld dialogue {number}", dialogue.messages
         return
-    if not source.path.is_file():
-        raise UserError(f"{source.path}: no such file; a messages source is a JSONL file")
-    with open(source.path, encoding="utf-8", errors="strict") as lines:
-        for number, line in enumerate(lines, 1):
-            where = f"{source.path}:{number}"
-            try:
-                row = json.loads(line)
-                messages = row["messages"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise UserError(f'{where}: not an object with "messages" ({error}); fix or remove the line') from None
-            yield where, messages
+    convert = _CONVERT[chat_file_kind(source)]
+    for number, (where, row) in enumerate(read_rows(source.path)):
+        if number == source.limit:
+            return
+        yield where, validate_messages(convert(row, where), where)
+
+
+def chat_file_kind(source: ChatFile) -> FileKind:
+    """How the rows of a file look: what the source says, or for "file" what all its rows turn out to be.
+
+    Raises UserError for rows of several kinds, with counts and the first place of each, and for rows of no kind.
+    """
+    if source.kind == "file":
+        return kind_of(source.path, _classify, {str(kind): looks for kind, looks in KINDS.items()})  # type: ignore[return-value]
+    return source.kind
+
+
+def render_conversation(messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer, masking: Masking = "content") -> Rendered:
+    """A whole conversation as the tokenizer's model writes it: by its own chat template, or ChatML where it has none.
+
+    Ids and loss mask come from one rendering. Raises UserError for invalid messages and templates without a loss mask.
+    """
+    if tokenizer.chat_template is None:
+        return render(messages, tokenizer, masking=masking)
+    return render_template(tokenizer.chat_template, messages, tokenizer, masking=masking, add_generation_prompt=False)
+
+
+class DocumentBuilder:
+    """Gathers documents in memory, four bytes and a flag a token."""
+
+    def __init__(self) -> None:
+        self._tokens: list[np.ndarray] = []
+        self._trained: list[np.ndarray] = []
+
+    def __len__(self) -> int:
+        return len(self._tokens)
+
+    def add(self, token_ids: Sequence[int], trained: Sequence[bool]) -> None:
+        """One more document: its ids, and which of them carry loss."""
+        self._tokens.append(np.asarray(token_ids, np.int32))
+        self._trained.append(np.asarray(trained, np.bool_))
+
+    def documents(self, splits: Sequence[int] | None = None) -> Documents:
+        """All documents added; `splits` as in `Documents`. Needs at least one document."""
+        offsets = np.cumsum([0] + [len(row) for row in self._tokens])
+        tokens, trained = np.concatenate(self._tokens).astype(np.int64), np.concatenate(self._trained)
+        return Documents(tokens, offsets, trained, None if splits is None else np.asarray(splits, np.int64))
 
 
 def tokenize_conversations(
@@ -64,30 +130,102 @@ def tokenize_conversations(
 ) -> tuple[Documents, dict[str, Any]]:
     """All conversations as documents with loss masks, and their counts.
 
-    A conversation longer than `longest` tokens is left out and counted, never cut: cut, it would teach not to end.
-    Raises UserError for one that trains nothing, and when none remains.
+    A conversation longer than `longest` tokens is left out and counted (`too_long`), never cut: cut, it would teach not to
+    end. So is one without an assistant message or with an empty one (`no_answer`, `empty_answer`); `left_out` is then a line
+    that says how many and where the first stands. Raises UserError with the place for rows that cannot be read, and when
+    none remains.
     """
-    rows: list[list[int]] = []
-    masks: list[list[bool]] = []
-    too_long = 0
+    builder = DocumentBuilder()
+    left_out = LeftOut("too_long", "no_answer", "empty_answer")
     for source in sources:
         for where, messages in conversations(source, seed):
-            rendered = require_trained_tokens(render(messages, tokenizer, masking=masking), where)
-            if len(rendered.token_ids) > longest:
-                too_long += 1
+            if flaw := _flaw(messages):
+                left_out.add(flaw, where)
                 continue
-            rows.append(rendered.token_ids)
-            masks.append(rendered.loss_mask)
-            if len(rows) % 1000 == 0:
-                progress(0, 1, conversations=len(rows))
-    if not rows:
+            try:
+                rendered = render_conversation(messages, tokenizer, masking)
+            except UserError as error:
+                raise UserError(f"{where}: {error}") from None
+            require_trained_tokens(rendered, where)
+            if len(rendered.token_ids) > longest:
+                left_out.add("too_long", where)
+                continue
+            builder.add(rendered.token_ids, rendered.loss_mask)
+            if len(builder) % 1000 == 0:
+                progress(0, 1, conversations=len(builder))
+    if not len(builder):
         raise UserError(
-            f"no conversation of at most {longest} tokens in the SFT data ({too_long} are longer); raise sequence_length"
+            f"no conversation of at most {longest} tokens in the SFT data (left out: {str(left_out) or 'none'}); "
+            "correct the data, or raise sequence_length where they are too long"
         )
-    counts = {
-        "conversations": len(rows),
-        "too_long": too_long,
-        "data_tokens": sum(map(len, rows)),
-        "data_trained_tokens": sum(map(sum, masks)),
+    documents = builder.documents()
+    assert documents.trained is not None
+    counts: dict[str, Any] = {
+        "conversations": len(builder),
+        **left_out.counts,
+        "data_tokens": len(documents.tokens),
+        "data_trained_tokens": int(documents.trained.sum()),
     }
-    return Documents.from_rows(rows, masks), counts
+    return documents, counts | ({"left_out": str(left_out)} if str(left_out) else {})
+
+
+def _flaw(messages: Sequence[Mapping[str, Any]]) -> str:
+    """Why a conversation teaches nothing, as a name to count it by; "" for one that does."""
+    answers = [message for message in messages if message["role"] == "assistant"]
+    if not answers:
+        return "no_answer"
+    empty = any(not message["content"].strip() and not message.get("tool_calls") for message in answers)
+    return "empty_answer" if empty else ""
+
+
+def _classify(row: Row) -> FileKind | None:
+    if "messages" in row:
+        return "messages"
+    if "conversations" in row:
+        return "sharegpt"
+    if "instruction" in row and "output" in row:
+        return "alpaca"
+    return "questions" if "question" in row and "answer" in row else None
+
+
+def instruction_messages(row: Row, where: str) -> list[Message]:
+    """The prompt of a row of Alpaca's form: a system message where it has one, then the instruction with its input below."""
+    system, instruction = text_of(row, "system", where, ""), text_of(row, "instruction", where)
+    material = text_of(row, "input", where, "")
+    user: Message = {"role": "user", "content": f"{instruction}\n\n{material}" if material.strip() else instruction}
+    return [{"role": "system", "content": system}, user] if system else [user]
+
+
+def _from_messages(row: Row, where: str) -> list[Any]:
+    return list_of(row, "messages", where)
+
+
+def _from_alpaca(row: Row, where: str) -> list[Any]:
+    return [*instruction_messages(row, where), {"role": "assistant", "content": text_of(row, "output", where)}]
+
+
+def _from_sharegpt(row: Row, where: str) -> list[Any]:
+    system = text_of(row, "system", where, "")
+    messages: list[Any] = [{"role": "system", "content": system}] if system else []
+    for index, turn in enumerate(list_of(row, "conversations", where)):
+        place = f"{where}: conversations[{index}]"
+        if not isinstance(turn, dict):
+            raise UserError(f'{place}: must be an object with "from" and "value"; fix or remove the row')
+        speaker = text_of(turn, "from", place)
+        if speaker not in _SHAREGPT_ROLES:
+            raise UserError(f"{place}: from {speaker!r} is unknown; use one of {', '.join(_SHAREGPT_ROLES)}")
+        messages.append({"role": _SHAREGPT_ROLES[speaker], "content": text_of(turn, "value", place)})
+    return messages
+
+
+def _from_questions(row: Row, where: str) -> list[Any]:
+    question, answer = text_of(row, "question", where), text_of(row, "answer", where)
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+
+
+_CONVERT = {
+    "messages": _from_messages,
+    "alpaca": _from_alpaca,
+    "sharegpt": _from_sharegpt,
+    "questions": _from_questions,
+}

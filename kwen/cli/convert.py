@@ -1,4 +1,4 @@
-"""`kwen convert`: write a checkpoint in another format."""
+"""`kwen convert`: write a checkpoint in another format, or with an adapter merged into it."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,11 +10,13 @@ import typer
 def convert(
     source: str = typer.Argument(..., metavar="SRC", help="A model folder, a .gguf file, or a name on the hub."),
     destination: Path = typer.Argument(..., metavar="DST", help="The new folder."),
-    to: str = typer.Option(..., help="hf (Hugging Face folder) or qwen1 (Qwen-1's own layout, with qwen.tiktoken)."),
+    to: str = typer.Option("hf", help="hf (Hugging Face folder) or qwen1 (Qwen-1's own layout, with qwen.tiktoken)."),
+    merge: Path | None = typer.Option(None, metavar="ADAPTER", help="The folder of a LoRA adapter to add to the weights."),
 ) -> None:
     """Write a checkpoint in another format, with its tokenizer, chat template and generation settings."""
     from kwen.engine.hub import find_model  # after the arguments are parsed: these bring the tensor library with them
     from kwen.model.formats import load_checkpoint
+    from kwen.model.formats.adapter import merged, read_adapter
     from kwen.model.formats.convert import convert as write
     from kwen.text.tokenizer import Tokenizer
 
@@ -22,5 +24,9 @@ def convert(
         return Tokenizer.load(made_of) if isinstance(made_of, Path) else Tokenizer.from_gguf(made_of)
 
     checkpoint = load_checkpoint(find_model(source))
+    format = checkpoint.format
+    if merge is not None:
+        checkpoint = merged(checkpoint, read_adapter(merge))
     write(checkpoint, destination, to, load_tokenizer)
-    typer.echo(f"{destination}: {checkpoint.config.num_parameters:,} parameters, from {checkpoint.format} to {to}")
+    added = "" if merge is None else f" with {merge}"
+    typer.echo(f"{destination}: {checkpoint.config.num_parameters:,} parameters, from {format}{added} to {to}")

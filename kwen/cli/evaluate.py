@@ -1,4 +1,4 @@
-"""`kwen eval`: score a model, or saved answers, on tasks."""
+"""`kwen eval`: score a model, or saved answers, on tasks; or judge two models side by side."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,24 +22,48 @@ LANGUAGES = ("en", "zh")
 
 def evaluate(
     model: str = typer.Argument(None, help="A model folder or .gguf file; left out with --generations."),
-    tasks: str = typer.Option(..., help="Task names, separated by commas."),
-    data: Path = typer.Option(None, help="Folder of data: held_out.jsonl for perplexity."),
-    limit: int = typer.Option(None, help="Only the first N items of each task."),
+    tasks: str = typer.Option(None, help="Task names, separated by commas."),
+    data: Path = typer.Option(None, help="Folder of data: held_out.jsonl for perplexity, gsm8k/test.jsonl for gsm8k."),
+    limit: int = typer.Option(None, help="Only the first N items of each task, or N prompts with --against."),
     json: Path = typer.Option(None, help="Write the scores to this file."),
     generations: Path = typer.Option(None, help='Score these answers again, no model: {"task", "id", "text"} a line.'),
     out: Path = typer.Option(None, help="Keep every answer here, one TASK.jsonl each; the same command then resumes."),
+    against: str = typer.Option(None, help="Another model: both answer the same prompts, and a judge compares."),
+    judge: str = typer.Option("oracle", help="With --against: oracle, reward:FOLDER, or http://HOST:PORT/v1 (OPENAI_API_KEY)."),
+    judge_model: str = typer.Option(None, help="The judge's model at that address, where it lists several."),
+    prompts: Path = typer.Option(None, help='With --against: prompts of your own, {"messages"} or {"prompt"} a line, "topic".'),
+    max_new_tokens: int = typer.Option(160, help="With --against: the longest answer, in tokens."),
     baselines: bool = typer.Option(False, "--baselines", help="Add the nearest-training-question baseline."),
     seed: int = typer.Option(0, help="Seed of generated questions and of sampling."),
     dtype: str = typer.Option(None, help="float32, bfloat16 or float16; default: float32 on a CPU, bfloat16 on a GPU."),
     device: str = typer.Option(None, help="cpu, cuda, cuda:1, ...; default: a GPU where there is one."),
 ) -> None:
-    """Score a model on tasks, or score saved answers again."""
+    """Score a model on tasks, score saved answers again, or judge two models' answers side by side."""
+    if json is not None and not json.absolute().parent.is_dir():
+        raise UserError(f"--json {json}: the folder {json.absolute().parent} does not exist; make it first")
+    if against is not None:
+        for name, given in (("--tasks", tasks), ("--data", data), ("--generations", generations), ("--baselines", baselines)):
+            if given:
+                raise UserError(f"{name} belongs to scoring on tasks, --against compares two models: leave one of the two out")
+        if model is None:
+            raise UserError("kwen eval --against OTHER needs a MODEL too: give both")
+        from kwen.cli.side_by_side import Request, show, side_by_side
+
+        request = Request(model, against, judge, judge_model, prompts, limit, max_new_tokens, seed, out, dtype, device)
+        with _progress() as progress:
+            compared = side_by_side(request, progress)
+        if json is not None:
+            write_json(json, compared)
+        show(compared, model, against)
+        return
+    if prompts is not None or judge_model is not None or judge != "oracle":
+        raise UserError("--judge, --judge-model and --prompts compare two models: give --against OTHER with them")
+    if tasks is None:
+        raise UserError("kwen eval needs --tasks NAMES, or --against OTHER to compare two models")
     if (model is None) == (generations is None):
         raise UserError("kwen eval needs a MODEL, or --generations FILE and no model: give exactly one of the two")
     if generations is not None and out is not None:
         raise UserError("--out keeps new answers and --generations reads old ones: leave one of the two out")
-    if json is not None and not json.absolute().parent.is_dir():
-        raise UserError(f"--json {json}: the folder {json.absolute().parent} does not exist; make it first")
     names = [name.strip() for name in tasks.split(",") if name.strip()]
     from kwen.evals import run  # after the arguments are checked: it brings the tensor library with it
 

@@ -10,6 +10,8 @@ import typer
 from pydantic import BaseModel, ConfigDict, PositiveInt
 from rich.console import Console
 
+from kwen.align.ppo import PPOConfig, reinforce
+from kwen.align.reward import RewardConfig, train_reward
 from kwen.align.sft import SFTConfig, finetune
 from kwen.cli.display import one_line_progress
 from kwen.errors import UserError
@@ -49,6 +51,22 @@ class SFTFile(_Place):
     sft: SFTConfig
 
 
+class RewardFile(_Place):
+    """Settings of `kwen train reward`: `base` is the folder of a language model or of a reward model (PMP) to go on from."""
+
+    base: Path
+    reward: RewardConfig
+
+
+class PPOFile(_Place):
+    """Settings of `kwen train ppo`: `policy` is a chat model, `reward_model` what kwen train reward made, `shards` optional."""
+
+    policy: Path
+    reward_model: Path
+    shards: Path | None = None
+    ppo: PPOConfig
+
+
 Settings = TypeVar("Settings", bound=_Place)
 
 
@@ -75,6 +93,34 @@ def sft_command(config: ConfigFile, sets: Sets = None) -> None:
     settings = _read(SFTFile, config, sets)
     with _stage("chat-sft", settings) as (out, work, ranks, progress):
         finetune(settings.sft, seed=settings.seed, base=settings.base, out=out, work=work, ranks=ranks, progress=progress)
+
+
+@app.command("reward")
+def reward_command(config: ConfigFile, sets: Sets = None) -> None:
+    """Train a reward model on pairs of answers."""
+    settings = _read(RewardFile, config, sets)
+    with _stage("reward", settings) as (out, work, ranks, progress):
+        train_reward(
+            settings.reward, seed=settings.seed, base=settings.base, out=out, work=work, ranks=ranks, progress=progress
+        )
+
+
+@app.command("ppo")
+def ppo_command(config: ConfigFile, sets: Sets = None) -> None:
+    """Train a chat model against a reward model (RLHF)."""
+    settings = _read(PPOFile, config, sets)
+    with _stage("chat", settings) as (out, work, ranks, progress):
+        reinforce(
+            settings.ppo,
+            seed=settings.seed,
+            policy=settings.policy,
+            reward=settings.reward_model,
+            shards=settings.shards,
+            out=out,
+            work=work,
+            ranks=ranks,
+            progress=progress,
+        )
 
 
 def _read(kind: type[Settings], path: Path, sets: list[str] | None) -> Settings:

@@ -42,6 +42,8 @@ def load(path: str | Path, dtype: str | None = None, device: str | torch.device 
     weight_dtype = _DTYPES[dtype] if dtype is not None else torch.float32 if place.type == "cpu" else torch.bfloat16
     found = find_model(path)
     checkpoint = load_checkpoint(found)
+    if checkpoint.config.scores:
+        raise UserError(f"{path}: a reward model, which scores text and generates none; name a chat or base model")
     source = checkpoint.tokenizer_source
     tokenizer = Tokenizer.load(source) if isinstance(source, Path) else Tokenizer.from_gguf(source)
     model = build_model(checkpoint, weight_dtype, place)

@@ -10,7 +10,7 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
@@ -213,7 +213,8 @@ def _ask(
             progress((base + done) / len(items))
 
         ended(0, len(asked))
-        prompts = [_prompt_ids(lm, task, item) for item in asked]
+        room = task.settings["max_new_tokens"]
+        prompts = [prompt_ids(lm, item.prompt, room, f"{task.name}: item {item.id}") for item in asked]
         completions = lm.generate(prompts, seed=seed, progress=ended, **task.settings)
         judged = [
             replace(answer, prompt_tokens=len(prompt), finish_reason=completion.finish_reason)
@@ -228,16 +229,20 @@ def _ask(
     return answers
 
 
-def _prompt_ids(lm: LanguageModel, task: Task, item: Item) -> list[int]:
-    """The item's prompt as the model reads it, whole: a prompt that does not fit is an error and never cut."""
-    if isinstance(item.prompt, str):
-        token_ids = lm.tokenizer.bos_ids + lm.tokenizer.encode(item.prompt)
+def prompt_ids(lm: LanguageModel, prompt: Sequence[Mapping[str, Any]] | str, answer: int, where: str) -> list[int]:
+    """A prompt as the model reads it, whole: messages under its chat template, text as it is.
+
+    Raises UserError, naming `where`, for one that leaves less than `answer` tokens of the model's context: an evaluation
+    never cuts a prompt.
+    """
+    if isinstance(prompt, str):
+        token_ids = lm.tokenizer.bos_ids + lm.tokenizer.encode(prompt)
     else:
-        token_ids = ChatPrompt(lm.tokenizer, lm.tokenizer.chat_template).token_ids(item.prompt, room=UNCUT)
-    context, answer = lm.config.max_position_embeddings, task.settings["max_new_tokens"]
+        token_ids = ChatPrompt(lm.tokenizer, lm.tokenizer.chat_template).token_ids(prompt, room=UNCUT)
+    context = lm.config.max_position_embeddings
     if len(token_ids) + answer > context:
         raise UserError(
-            f"{task.name}: item {item.id} takes {len(token_ids)} tokens and its answer up to {answer}, but the model's context "
+            f"{where} takes {len(token_ids)} tokens and its answer up to {answer}, but the model's context "
             f"is {context}; evaluate a model with a longer context"
         )
     return token_ids

@@ -1,9 +1,11 @@
 """From judged answers to a score: share right, standard error, and the same by language and by kind of item."""
 
 import math
+import statistics
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from kwen.errors import UserError
 from kwen.evals.generations import Answer
 from kwen.evals.task import Item
 
@@ -39,6 +41,32 @@ def summarise(pairs: Sequence[tuple[Item, Answer]], metric: str) -> dict[str, An
         tag: _share([pair for pair in pairs if pair[0].tag == tag], metric) for tag in in_order(item.tag for item, _ in pairs)
     }
     return result
+
+
+def preference_accuracy(
+    scores_chosen: Sequence[float], scores_rejected: Sequence[float], tags: Sequence[str]
+) -> dict[str, Any]:
+    """How often the chosen answer of a pair scores above the rejected one: accuracy, accuracy_stderr, n, and the same `by_tag`.
+
+    Equal scores are half right, so that a model which sees no difference gets what guessing gets. The standard error is the
+    sample standard deviation over sqrt(n). Raises UserError for scores that are not finite numbers and for no pair at all.
+    """
+    if not tags:
+        raise UserError("preference accuracy of no pairs: give one pair at least")
+    scores = list(zip(scores_chosen, scores_rejected, strict=True))
+    if wrong := sum(not (math.isfinite(one) and math.isfinite(two)) for one, two in scores):
+        raise UserError(f"{wrong} of {len(tags)} pairs have a score that is not a finite number; the scoring model is broken")
+    rows = [
+        (0.5 if chosen == rejected else float(chosen > rejected), tag)
+        for (chosen, rejected), tag in zip(scores, tags, strict=True)
+    ]
+
+    def part(right: Sequence[float]) -> dict[str, Any]:
+        error = statistics.stdev(right) / math.sqrt(len(right)) if len(right) > 1 else 0.0
+        return {"accuracy": statistics.fmean(right), "accuracy_stderr": error, "n": len(right)}
+
+    by_tag = {tag: part([right for right, other in rows if other == tag]) for tag in in_order(tags)}
+    return part([right for right, _ in rows]) | {"by_tag": by_tag}
 
 
 def in_order(values: Iterable[str]) -> list[str]:

@@ -64,6 +64,17 @@ def _parts(stage: str, metrics: Mapping[str, Any]) -> list[str]:
     if stage in ("base", "chat-sft"):
         length = f"{metrics['steps']:,} steps · {metrics['epochs']:.1f} epochs"
         return [f"{count(metrics['parameters'])} parameters", length, f"loss {metrics['loss']:.3f}"]
+    if stage == "comparisons":
+        return [" + ".join(f"{metrics[part]:,}" for part in ("train", "test") if part in metrics) + " pairs"]
+    if stage == "reward":
+        right = f"{100 * metrics['accuracy']:.0f} % of pairs right"
+        return [f"{count(metrics['parameters'])} parameters", f"{metrics['steps']:,} steps", right]
+    if stage == "chat":
+        steps = f"{metrics['warmup_steps']:,} + {metrics['steps']:,} steps"
+        return [f"{count(metrics['parameters'])} parameters", steps, f"KL {metrics['kl']:.2f}"]
+    if stage == "judging":
+        margins = (f"{name} {100 * margin:+.1f}" for name, margin in metrics["win_minus_loss"].items())
+        return ["win minus loss: " + ", ".join(margins)]
     if stage == "evals":
         return [text for result in metrics["scores"].values() for text in _headlines(result)]
     return []

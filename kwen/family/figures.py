@@ -152,6 +152,26 @@ def dots(rows: Mapping[str, Mapping[str, Dot]], name: str, x_label: str, share: 
     return made[0]
 
 
+def bars(rows: Mapping[str, Sequence[float]], name: str, x_label: str, colours: Sequence[str]) -> str:
+    """A horizontal bar for each key of `rows`, its parts (shares that sum to 1) one after the other in `colours`, per cent."""
+    with _axes(4.8, 0.6 + 0.24 * len(rows), name) as (axes, made):
+        for place, parts in enumerate(rows.values()):
+            left = 0.0
+            for part, colour in zip(parts, colours, strict=True):
+                axes.barh(place, 100 * part, left=left, height=0.62, color=_STAND_IN[colour])
+                if part >= 0.08:
+                    middle = left + 50 * part
+                    centred = {"ha": "center", "va": "center", "fontsize": 7.5, "color": _STAND_IN["panel"]}
+                    axes.text(middle, place, f"{100 * part:.0f}", **centred)
+                left += 100 * part
+        axes.set_yticks(range(len(rows)), list(rows))
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.set_xlim(0, 100)
+        axes.set_xlabel(x_label)
+        axes.grid(visible=False)
+    return made[0]
+
+
 BOX_WIDTH, BOX_HEIGHT, GAP_X, GAP_Y = 148, 46, 16, 30
 
 

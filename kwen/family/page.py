@@ -3,13 +3,15 @@
 Every time and speed stands in an element of class `time`, so that two runs can be compared with those masked.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from html import escape
 from importlib.resources import files
 from typing import Any
 
 from kwen.family.describe import clock, count, size
-from kwen.family.figures import PALETTE, Curve, Dot, curves, dots, lineage, series
+from kwen.family.figures import PALETTE, Curve, Dot, curves, dots, lineage
+from kwen.family.page_alignment import alignment
+from kwen.family.page_parts import figure, per_cent, table, time_of
 from kwen.family.report import metric_of
 
 LANGUAGES = {"en": "English", "zh": "Chinese", "code": "code"}
@@ -18,40 +20,13 @@ LANGUAGES = {"en": "English", "zh": "Chinese", "code": "code"}
 def render(report: Mapping[str, Any], recipe_text: str) -> str:
     """The whole page from what `report.collect` gave; `recipe_text` is the resolved recipe."""
     parts = [*_head(report), *_lineage(report), *_artifacts(report), *_training(report)]
-    parts += [*_compression(report), *_questions(report), *_samples(report), *_reproduce(report, recipe_text)]
+    parts += [*_compression(report), *_questions(report), *alignment(report), *_samples(report), *_reproduce(report, recipe_text)]
     title = escape(f"The {report['family']} family")
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n<meta name="color-scheme" content="light dark">\n'
         f"<style>{_style()}</style>\n</head>\n<body>\n<main>\n" + "\n".join(parts) + "\n</main>\n</body>\n</html>\n"
     )
-
-
-def time_of(text: str) -> str:
-    """A time or speed, in the element that comparisons leave out."""
-    return f'<span class="time">{escape(text)}</span>'
-
-
-def per_cent(share: float, error: float | None = None) -> str:
-    """A share between 0 and 1 as `94.3 %`, with its standard error as `94.3 ± 1.3 %`."""
-    return f"{100 * share:.1f} %" if error is None else f"{100 * share:.1f} ± {100 * error:.1f} %"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]], ids: Sequence[str] = ()) -> str:
-    """A table of cells that are HTML already; columns after the first are numbers, at the right edge."""
-    top = "".join(f"<th>{cell}</th>" for cell in head)
-    body = "".join(
-        f"<tr{f' id={chr(34)}{ids[index]}{chr(34)}' if ids else ''}>" + "".join(f"<td>{cell}</td>" for cell in row) + "</tr>"
-        for index, row in enumerate(rows)
-    )
-    return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{body}</tbody></table></div>'
-
-
-def _figure(svg: str, caption: str, labels: Sequence[str] = (), hollow: str = "") -> str:
-    """A figure with its caption; `labels` name the series in the order of their colours, `hollow` the hollow dots."""
-    keys = [f'<span class="key" style="--key:var(--{series(i)})">{escape(label)}</span>' for i, label in enumerate(labels)]
-    keys += [f'<span class="key hollow">{escape(hollow)}</span>'] if hollow else []
-    return f"<figure><p>{' '.join(keys)}</p>{svg}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
 def _head(report: Mapping[str, Any]) -> Iterator[str]:
@@ -97,7 +72,7 @@ def _artifacts(report: Mapping[str, Any]) -> Iterator[str]:
         name_cell = f"<b>{escape(name)}</b><br><small>{escape(facts['summary'])}</small>"
         rows.append([name_cell, size(facts["bytes"]), time_of(clock(wall)), f"<code>{facts['key'][:10]}</code>"])
     ids = [f"artifact-{escape(name)}" for name in report["artifacts"]]
-    yield "<section><h2>Artifacts</h2>" + _table(["artifact", "size", "time", "key"], rows, ids) + "</section>"
+    yield "<section><h2>Artifacts</h2>" + table(["artifact", "size", "time", "key"], rows, ids) + "</section>"
 
 
 def _training(report: Mapping[str, Any]) -> Iterator[str]:
@@ -107,17 +82,22 @@ def _training(report: Mapping[str, Any]) -> Iterator[str]:
     by_stage: dict[str, list[str]] = {}
     for name in report["curves"]:
         by_stage.setdefault(report["artifacts"][name]["stage"], []).append(name)
-    labels = {"loss": "loss, nats a token", "grad_norm": "gradient norm", "lr": "learning rate"}
+    labels = {
+        "loss": "loss, nats", "accuracy": "pairs ordered right", "score": "reward of the answers",
+        "kl": "KL from chat-sft, nats an answer", "length": "tokens an answer", "entropy": "entropy, nats a token",
+        "grad_norm": "gradient norm", "lr": "learning rate",
+    }  # fmt: skip
     for stage, names in by_stage.items():
         chosen = {name: report["curves"][name] for name in names}
         for key, label in labels.items():
             lines = [Curve(name, curve["step"], curve[key]) for name, curve in chosen.items() if key in curve]
             if lines:
                 svg = curves(lines, f"{stage}-{key.replace('_', '-')}", "step", label)
-                figure = _figure(svg, f"{stage}: {label}", [line.label for line in lines])
-                yield figure if key == "loss" else f"<details><summary>{stage}: {label}</summary>{figure}</details>"
+                drawn = figure(svg, f"{stage}: {label}", [line.label for line in lines])
+                folded = f"<details><summary>{stage}: {label}</summary>{drawn}</details>"
+                yield drawn if key in ("loss", "score") else folded
     rows = [[escape(name), *_training_cells(report, name)] for name in report["curves"]]
-    yield _table(["model", "parameters", "steps", "tokens", "last loss", "speed", "of peak"], rows) + "</section>"
+    yield table(["model", "parameters", "steps", "tokens", "last loss", "speed", "of peak"], rows) + "</section>"
 
 
 def _training_cells(report: Mapping[str, Any], name: str) -> Iterator[str]:
@@ -126,7 +106,7 @@ def _training_cells(report: Mapping[str, Any], name: str) -> Iterator[str]:
     yield count(metrics["parameters"]) if "parameters" in metrics else ""
     yield f"{int(curve['step'][-1]):,}"
     yield count(metrics["tokens"]) if "tokens" in metrics else ""
-    yield f"{curve['loss'][-1]:.3f}"
+    yield f"{curve['loss'][-1]:.3f}" if "loss" in curve else ""
     yield time_of(f"{count(speed['tokens_per_s'])} tokens/s") if "tokens_per_s" in speed else ""
     yield time_of(f"{100 * speed['mfu']:.0f} %") if "mfu" in speed else ""
 
@@ -144,12 +124,12 @@ def _compression(report: Mapping[str, Any]) -> Iterator[str]:
                 parts.setdefault(label, {})[model] = score
     yield "<section><h2>Held-out text</h2><p>Bits that a model needs for each byte of text it never saw; lower is better.</p>"
     rows = {part: {m: Dot(s[metric], s[f"{metric}_stderr"]) for m, s in of.items()} for part, of in list(parts.items())[:12]}
-    yield _figure(dots(rows, "bits", "bits a byte"), "bits a byte, with the standard error over documents", list(scores))
+    yield figure(dots(rows, "bits", "bits a byte"), "bits a byte, with the standard error over documents", list(scores))
     cells = [
         [escape(part), *(f"{of[m][metric]:.3f} ± {of[m][f'{metric}_stderr']:.3f}" if m in of else "" for m in scores)]
         for part, of in parts.items()
     ]
-    yield _table(["text", *map(escape, scores)], cells) + "</section>"
+    yield table(["text", *map(escape, scores)], cells) + "</section>"
 
 
 def _questions(report: Mapping[str, Any]) -> Iterator[str]:
@@ -182,8 +162,8 @@ def _questions(report: Mapping[str, Any]) -> Iterator[str]:
     labels = list(dict.fromkeys(label for row in rows.values() for label in row))
     hollow = "nearest question" if any(dot.baseline is not None for row in rows.values() for dot in row.values()) else ""
     svg = dots(rows, "questions", "right, per cent", share=True)
-    yield _figure(svg, "share of right answers, with its standard error", labels, hollow)
-    yield _table(["task", "right", "English", "Chinese", "nearest question", "ended by itself"], cells) + "</section>"
+    yield figure(svg, "share of right answers, with its standard error", labels, hollow)
+    yield table(["task", "right", "English", "Chinese", "nearest question", "ended by itself"], cells) + "</section>"
 
 
 def _samples(report: Mapping[str, Any]) -> Iterator[str]:

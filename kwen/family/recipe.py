@@ -8,6 +8,13 @@
     training: {...}                 likewise
     base: {hidden_size: ..., training: {steps: ...}}        also base-s and base-m; the model's keys stand in the section
     chat-sft: {...}                 also chat-sft-s and chat-sft-m, made from base-s and base-m
+    comparisons: {pairs: ..., test_pairs: ..., prompts: ...}   pairs of answers sampled from all chat-sft models
+    pmp: {data: [...], training: {...}}                 the reward model's own pretraining, from base
+    reward: {training: {...}}                           from pmp (from base where there is none), on the comparisons
+    reward-alone: {training: {...}}                     the same from base, for comparison
+    chat: {data: [...], steps: ..., ...}                RLHF: chat-sft against reward; kwen.align.ppo.PPOConfig
+    online: {pairs: ..., ...}                           pairs of answers of chat, for testing alone
+    judging: {pairs: ..., prompts: ...}                 reward models on pairs, chat against chat-sft
     evals: {tasks: [...], limit: ...}
     launcher: {kind: local, ranks: 2}
     expected_seconds: {base: 200}   serves the estimate of a first build, nothing else
@@ -23,6 +30,9 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from kwen.align.ppo import PPOConfig
+from kwen.align.reward import RewardConfig
+from kwen.align.sampled import SampledConfig
 from kwen.align.sft import SFTConfig
 from kwen.corpus.pipeline import CorpusConfig
 from kwen.errors import UserError
@@ -34,10 +44,13 @@ from kwen.text.tokenizer_training import TokenizerConfig
 
 BASES = ("base-s", "base-m", "base")
 CHATS = ("chat-sft-s", "chat-sft-m", "chat-sft")
+REWARDS = ("pmp", "reward", "reward-alone")
+ALIGNED = ("comparisons", *REWARDS, "chat", "online", "judging")
 
 
 class EvalsConfig(BaseModel):
-    """What is measured: `tasks` on the chat models, bits a byte of the corpus's held-out text on all base models.
+    """What is measured: `tasks` on the chat models, bits a byte of the corpus's held-out text on all base models, and where
+    there is RLHF on the models before and after it.
 
     `limit` takes the first items of each task; held-out text is read whole.
     """
@@ -46,6 +59,18 @@ class EvalsConfig(BaseModel):
 
     tasks: tuple[str, ...] = ()
     limit: int | None = Field(default=None, ge=1)
+
+
+class JudgingConfig(BaseModel):
+    """How the alignment is judged: reward models on `pairs` pairs of each kind that PMP never saw, beside the comparisons' own
+    held-out pairs; `chat` against `chat-sft` on `prompts` held-out prompts, greedily and at each of `temperatures`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    pairs: int = Field(default=500, ge=1)
+    prompts: int = Field(default=660, ge=1)
+    temperatures: tuple[float, ...] = (1.0,)
+    max_new_tokens: int = Field(default=80, ge=1)
 
 
 class Recipe(BaseModel):
@@ -64,6 +89,13 @@ class Recipe(BaseModel):
     chat_sft_s: SFTConfig | None = Field(default=None, alias="chat-sft-s")
     chat_sft_m: SFTConfig | None = Field(default=None, alias="chat-sft-m")
     chat_sft: SFTConfig | None = Field(default=None, alias="chat-sft")
+    comparisons: SampledConfig | None = None
+    pmp: RewardConfig | None = None
+    reward: RewardConfig | None = None
+    reward_alone: RewardConfig | None = Field(default=None, alias="reward-alone")
+    chat: PPOConfig | None = None
+    online: SampledConfig | None = None
+    judging: JudgingConfig | None = None
     evals: EvalsConfig | None = None
     launcher: LauncherConfig = LauncherConfig()
     expected_seconds: dict[str, float] = {}
@@ -112,15 +144,34 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
         base = base_of(chat)
         if base not in recipe.bases():
             raise UserError(f"{where}: {chat} is made from {base}, which the recipe does not name; add the section {base}")
+    _check_alignment(recipe, where)
     for task in recipe.evals.tasks if recipe.evals is not None else ():
         try:
             find_task(task)
         except UserError as error:
             raise UserError(f"{where}: evals.tasks: {error}") from None
-    unknown = set(recipe.expected_seconds) - {"corpus", "tokenizer", "shards", *BASES, *CHATS, "evals", "report"}
+    unknown = set(recipe.expected_seconds) - {"corpus", "tokenizer", "shards", *BASES, *CHATS, *ALIGNED, "evals", "report"}
     if unknown:
         raise UserError(f"{where}: expected_seconds.{min(unknown)} is not an artifact; remove it")
     return recipe
+
+
+def _check_alignment(recipe: Recipe, where: str) -> None:
+    """UserError for a section whose inputs the recipe does not name."""
+    sections = recipe.as_dict()
+    needs = {
+        "comparisons": ("chat-sft",), "pmp": ("base",), "reward": ("base",), "reward-alone": ("base",),
+        "chat": ("chat-sft", "reward"), "online": ("chat",), "judging": ("chat-sft", "chat", "reward", "comparisons"),
+    }  # fmt: skip
+    for name, inputs in needs.items():
+        missing = [section for section in inputs if section not in sections]
+        if name in sections and missing:
+            raise UserError(
+                f"{where}: {name} is made from {missing[0]}, which the recipe does not name; add the section {missing[0]}"
+            )
+    for name in ("pmp", "reward", "reward-alone"):
+        if name in sections and not sections[name]["data"] and (name == "pmp" or "comparisons" not in sections):
+            raise UserError(f"{where}: {name}.data names no pairs; give a source, or for reward the section comparisons")
 
 
 def base_of(chat: str) -> str:

@@ -16,9 +16,9 @@ from kwen.family.describe import describe
 
 POINTS = 240
 """Points that are kept of a training curve, each the mean of its share of the steps."""
-CURVE_KEYS = ("loss", "grad_norm", "lr")
 SPEED_KEYS = ("tokens_per_s", "mfu")
 SCORES, SAMPLES = "scores.json", "samples.json"
+PREFERENCE, SIDE_BY_SIDE, BEFORE_AND_AFTER = "preference.json", "side_by_side.json", "samples.json"
 
 
 def collect(name: str, about: str, seed: int, folders: Mapping[str, Path]) -> dict[str, Any]:
@@ -29,7 +29,7 @@ def collect(name: str, about: str, seed: int, folders: Mapping[str, Path]) -> di
     manifests = {artifact: read_manifest(folder) for artifact, folder in folders.items()}
     standing = {artifact: manifest for artifact, manifest in manifests.items() if manifest is not None}
     curves = {artifact: read_curve(folders[artifact]) for artifact in standing}
-    evals = folders.get("evals")
+    evals, judging, chat = (folders.get(name) for name in ("evals", "judging", "chat"))
     return {
         "family": name,
         "about": about,
@@ -38,6 +38,9 @@ def collect(name: str, about: str, seed: int, folders: Mapping[str, Path]) -> di
         "curves": {artifact: _without_speed(curve) for artifact, curve in curves.items() if curve},
         "scores": _read_json(evals / SCORES, {}) if evals is not None else {},
         "samples": _read_json(evals / SAMPLES, []) if evals is not None else [],
+        "preference": _read_json(judging / PREFERENCE, {}) if judging is not None else {},
+        "side_by_side": _read_json(judging / SIDE_BY_SIDE, {}) if judging is not None else {},
+        "before_and_after": _read_json(chat / BEFORE_AND_AFTER, []) if chat is not None else [],
         RECORD: {
             "wall_s": round(sum(float(manifest.record.get("wall_s", 0.0)) for manifest in standing.values()), 3),
             "artifacts": {artifact: _speed(manifest, curves[artifact]) for artifact, manifest in standing.items()},
@@ -84,7 +87,7 @@ def read_curve(folder: Path) -> dict[str, list[float]]:
             row = json.loads(line)
         except ValueError:
             raise UserError(f"{path}, line {number}: not JSON; build {folder.name} again") from None
-        if isinstance(row, dict) and isinstance(row.get("step"), int) and "loss" in row:
+        if isinstance(row, dict) and isinstance(row.get("step"), int) and len(row) > 1:
             rows.append(row)
     return _thin(rows)
 
@@ -94,7 +97,8 @@ def _thin(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
     edges = [round(index * len(rows) / bins) for index in range(bins + 1)] if bins else []
     parts = [rows[a:b] for a, b in zip(edges, edges[1:], strict=False)]
     columns: dict[str, list[float]] = {"step": [part[-1]["step"] for part in parts]}
-    for key in (*CURVE_KEYS, *SPEED_KEYS):
+    keys = dict.fromkeys(key for row in rows for key, value in row.items() if key != "step" and isinstance(value, int | float))
+    for key in keys:
         means = []
         for part in parts:
             numbers = [float(row[key]) for row in part if isinstance(row.get(key), int | float)]

@@ -1,6 +1,8 @@
 """The stages: one flat table, and the graph that a recipe makes of it.
 
     corpus -> tokenizer -> shards -> base-s, base-m, base -> chat-sft-s, -m, chat-sft      all -> evals -> report
+    base -> pmp -> reward                  chat-sft, reward, shards -> chat
+    all chat-sft -> comparisons -> reward  chat -> online          the reward models, chat-sft, chat -> judging
 
 Each stage is a short function that calls the floor below with what the job names. What it needs is imported when it runs: a
 plan, a status or a dry run loads no tensor library for it.
@@ -14,9 +16,10 @@ from kwen.corpus.extract import HTML_EXTRACTOR
 from kwen.corpus.interpreter import interpreter_version
 from kwen.corpus.sources import FolderSource, InterpreterSource
 from kwen.family.graph import Job, Node, Stage
+from kwen.family.judging import make_judging
 from kwen.family.launch import resolve_ranks
 from kwen.family.page import render
-from kwen.family.recipe import BASES, CHATS, Recipe, base_of
+from kwen.family.recipe import BASES, CHATS, REWARDS, Recipe, base_of
 from kwen.family.report import SAMPLES, SCORES, collect, metric_of, read_curve
 from kwen.files import write_json, write_text
 from kwen.nanoworld.version import nanoworld_version
@@ -87,6 +90,63 @@ def make_chat_sft(job: Job) -> dict[str, Any]:
     return metrics | {"loss": read_curve(job.out)["loss"][-1]}
 
 
+def make_comparisons(job: Job) -> dict[str, Any]:
+    """Pairs of answers of the chat models that it is made from, ranked by the oracle: train.jsonl and test.jsonl."""
+    from kwen.align.preferences import write_pairs
+    from kwen.align.sampled import sampled_pairs
+    from kwen.engine.language_model import load
+
+    models = {name: load(folder) for name, folder in job.inputs.items()}
+    metrics = {}
+    parts = ("test",) if job.name == "online" else ("train", "test")
+    for index, part in enumerate(parts):
+        told = _part_of(job.progress, index, len(parts), set=part)
+        found = sampled_pairs(models, job.settings, job.seed, "train" if part == "train" else "held_out", told)
+        metrics[part] = write_pairs(job.out / f"{part}.jsonl", found)
+    return metrics
+
+
+def make_reward(job: Job) -> dict[str, Any]:
+    """A reward model from pairs: `pmp` from the base model, `reward` from that on the comparisons."""
+    from kwen.align.preferences import PairsFile
+    from kwen.align.reward import train_reward
+
+    inputs = dict(job.inputs)
+    comparisons = inputs.pop("comparisons", None)
+    (start,) = inputs.values()
+    sampled = [] if comparisons is None else [PairsFile(kind="pairs", path=comparisons / "train.jsonl")]
+    metrics = train_reward(
+        job.settings.model_copy(update={"data": [*sampled, *job.settings.data]}),
+        seed=job.seed,
+        base=start,
+        out=job.out,
+        work=job.work,
+        ranks=job.launcher.ranks(),
+        progress=job.progress,
+    )
+    curve = read_curve(job.out)
+    return metrics | {"loss": curve["loss"][-1], "accuracy": curve["accuracy"][-1]}
+
+
+def make_chat(job: Job) -> dict[str, Any]:
+    """The chat model after RLHF."""
+    from kwen.align.ppo import reinforce
+
+    metrics = reinforce(
+        job.settings,
+        seed=job.seed,
+        policy=job.inputs["chat-sft"],
+        reward=job.inputs["reward"],
+        shards=job.inputs["shards"],
+        out=job.out,
+        work=job.work,
+        ranks=job.launcher.ranks(),
+        progress=job.progress,
+    )
+    curve = read_curve(job.out)
+    return metrics | {name: curve[name][-1] for name in ("score", "kl", "length")}
+
+
 def make_evals(job: Job) -> dict[str, Any]:
     """Bits a byte of the base models on held-out text, and the tasks on the chat models: scores.json, samples.json, answers/.
 
@@ -96,20 +156,21 @@ def make_evals(job: Job) -> dict[str, Any]:
     from kwen.evals.run import evaluate
 
     asked = {name: ["perplexity"] for name in job.inputs if name in BASES}
-    asked |= {name: list(job.settings.tasks) for name in job.inputs if name in CHATS and job.settings.tasks}
+    asked |= {name: list(job.settings.tasks) for name in job.inputs if name in (*CHATS, "chat") and job.settings.tasks}
+    if "chat" in job.inputs:  # what RLHF costs on plain text
+        for name in ("chat-sft", "chat"):
+            asked[name] = ["perplexity", *asked.get(name, [])]
     scores: dict[str, Any] = {}
     for index, (name, tasks) in enumerate(asked.items()):
         kept = job.work / f"{name}.json"
         if not kept.is_file():
-            results = evaluate(
-                load(job.inputs[name]),
-                tasks,
-                data=job.inputs["corpus"],
-                limit=job.settings.limit if name in CHATS else None,
-                out=job.work / "answers" / name,
-                baselines=True,
-                progress=_part_of(job.progress, index, len(asked), model=name),
-            )
+            lm = load(job.inputs[name])
+            told = _part_of(job.progress, index, len(asked), model=name)
+            places = {"data": job.inputs["corpus"], "out": job.work / "answers" / name, "baselines": True, "progress": told}
+            text = [task for task in tasks if task == "perplexity"]  # read whole, whatever the limit
+            questions = [task for task in tasks if task not in text]
+            results = evaluate(lm, text, limit=None, **places) if text else {}
+            results |= evaluate(lm, questions, limit=job.settings.limit, **places) if questions else {}
             write_json(kept, results)
         scores[name] = json.loads(kept.read_text(encoding="utf-8"))
     samples = []
@@ -168,6 +229,10 @@ STAGES = {
         Stage("shards", 1, make_shards),
         Stage("base", 1, make_base, trains=True),
         Stage("chat-sft", 1, make_chat_sft, trains=True),
+        Stage("comparisons", 1, make_comparisons),
+        Stage("reward", 1, make_reward, trains=True),
+        Stage("chat", 1, make_chat, trains=True),
+        Stage("judging", 1, make_judging),
         Stage("evals", 1, make_evals),
         Stage("report", 1, make_report),
     )
@@ -187,15 +252,45 @@ def family_nodes(recipe: Recipe) -> list[Node]:
     for name, settings in recipe.bases().items():
         nodes.append(Node(name, STAGES["base"], {name: whole[name], **models}, settings, ("tokenizer", "shards")))
     for name, chat in recipe.chats().items():
-        config, files = _chat_config(name, whole[name])
+        config, files = _data_config(name, whole[name])
         nodes.append(Node(name, STAGES["chat-sft"], {name: config, **models}, chat, (base_of(name),), files))
+    nodes += _alignment_nodes(recipe, whole, models)
     if recipe.evals is not None:
-        inputs = ("corpus", *recipe.bases(), *recipe.chats())
+        inputs = ("corpus", *recipe.bases(), *recipe.chats(), *(["chat"] if recipe.chat is not None else []))
         asks_nanoworld = any(task.startswith("nanoworld-") for task in recipe.evals.tasks)
         asked = {"nanoworld's version": nanoworld_version()} if asks_nanoworld else {}
         nodes.append(Node("evals", STAGES["evals"], {"evals": whole["evals"]}, recipe.evals, inputs, asked))
     shown = {key: value for key, value in whole.items() if key != "expected_seconds"}
     nodes.append(Node("report", STAGES["report"], shown, recipe, tuple(node.name for node in nodes)))
+    return nodes
+
+
+def _alignment_nodes(recipe: Recipe, whole: dict[str, Any], models: dict[str, Any]) -> list[Node]:
+    """Comparisons, reward models, RLHF and its judging, as far as the recipe names them."""
+    world = {"nanoworld's version": nanoworld_version()}
+    nodes = []
+    sampled = ("comparisons",) if recipe.comparisons is not None else ()
+    if recipe.comparisons is not None:
+        config = {"comparisons": whole["comparisons"]}
+        nodes.append(Node("comparisons", STAGES["comparisons"], config, recipe.comparisons, tuple(recipe.chats()), world))
+    trained = {"pmp": recipe.pmp, "reward": recipe.reward, "reward-alone": recipe.reward_alone}
+    for name, settings in trained.items():
+        if settings is not None:
+            start = "pmp" if name == "reward" and recipe.pmp is not None else "base"
+            config, files = _data_config(name, whole[name])
+            inputs = (start, *(() if name == "pmp" else sampled))
+            nodes.append(Node(name, STAGES["reward"], {name: config, **models}, settings, inputs, files))
+    if recipe.chat is not None:
+        config, files = _data_config("chat", whole["chat"])
+        nodes.append(
+            Node("chat", STAGES["chat"], {"chat": config, **models}, recipe.chat, ("chat-sft", "reward", "shards"), files)
+        )
+    if recipe.online is not None:
+        nodes.append(Node("online", STAGES["comparisons"], {"online": whole["online"]}, recipe.online, ("chat",), world))
+    if recipe.judging is not None:
+        present = {node.name for node in nodes}
+        inputs = ("chat-sft", *(name for name in (*REWARDS, "comparisons", "chat", "online") if name in present))
+        nodes.append(Node("judging", STAGES["judging"], {"judging": whole["judging"]}, recipe.judging, inputs, world))
     return nodes
 
 
@@ -214,8 +309,8 @@ def _corpus_config(recipe: Recipe, config: dict[str, Any]) -> tuple[dict[str, An
     return config | {"sources": hashed}, sources
 
 
-def _chat_config(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Path | str]]:
-    """The same of a chat section: a file of conversations counts by what it holds."""
+def _data_config(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Path | str]]:
+    """The same of a section with `data`: a file of conversations, pairs or queries counts by what it holds."""
     files: dict[str, Path | str] = {
         f"{name}.data.{index}": Path(source["path"]) for index, source in enumerate(config["data"]) if "path" in source
     }

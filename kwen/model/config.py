@@ -13,6 +13,7 @@ _CLASS_NAMES = {
     "qwen3": "Qwen3ForCausalLM",
     "llama": "LlamaForCausalLM",
 }
+_SCORING = "ForSequenceClassification"
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,8 @@ class ModelConfig:
     """Everything that shapes a decoder. Names are Hugging Face's; `attention_bias` is the bias of q, k and v.
 
     The defaults are the report's architecture (section 2.3): untied embeddings, bias on q, k, v only, no q/k norm.
-    `intermediate_size` is the real width of the feed-forward layer (Qwen-1's own file doubles it).
+    `intermediate_size` is the real width of the feed-forward layer (Qwen-1's own file doubles it). `scores` makes a reward or
+    value model: one number a token where the language model has logits.
     """
 
     vocab_size: int
@@ -61,6 +63,7 @@ class ModelConfig:
     qk_norm: bool = False
     initializer_range: float = 0.02
     model_type: ModelType = "qwen2"
+    scores: bool = False
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
@@ -86,8 +89,9 @@ class ModelConfig:
         mlp = 3 * self.hidden_size * self.intermediate_size
         mlp += (2 * self.intermediate_size + self.hidden_size) * self.mlp_bias
         layers = self.num_hidden_layers * (attention + mlp + 2 * self.hidden_size)
-        embeddings = self.vocab_size * self.hidden_size * (1 if self.tie_word_embeddings else 2)
-        return embeddings + layers + self.hidden_size
+        embedding, norm = self.vocab_size * self.hidden_size, self.hidden_size
+        head = self.hidden_size if self.scores else 0 if self.tie_word_embeddings else embedding
+        return embedding + layers + norm + head
 
     @classmethod
     def from_hf(cls, values: Mapping[str, Any]) -> "ModelConfig":
@@ -106,6 +110,10 @@ class ModelConfig:
         missing = [name for name in required if name not in values]
         if missing:
             raise UserError(f"config.json: {missing[0]} is missing; without it the model's shape is unknown")
+        named, labels = values.get("architectures"), values.get("id2label")
+        scores = isinstance(named, list) and bool(named) and str(named[0]).endswith(_SCORING)
+        if scores and not (isinstance(labels, Mapping) and len(labels) == 1):
+            raise UserError("config.json: a sequence classifier of several labels is not supported; a reward model has one")
         theta, scaling = _rope_from_hf(values)
         heads = values["num_attention_heads"]
         biased = bool(values.get("attention_bias", False))
@@ -129,6 +137,7 @@ class ModelConfig:
                 qk_norm=model_type == "qwen3",
                 initializer_range=float(values.get("initializer_range", 0.02)),
                 model_type=model_type,
+                scores=scores,
             )
         except UserError:
             raise
@@ -141,8 +150,9 @@ class ModelConfig:
         rope = {"rope_type": "default"}
         if self.rope_scaling:
             rope = {name: value for name, value in asdict(self.rope_scaling).items() if value is not None}
+        class_name = _CLASS_NAMES[model_type]
         values: dict[str, Any] = {
-            "architectures": [_CLASS_NAMES[model_type]],
+            "architectures": [class_name.replace("ForCausalLM", _SCORING) if self.scores else class_name],
             "model_type": model_type,
             "vocab_size": self.vocab_size,
             "hidden_size": self.hidden_size,
@@ -168,6 +178,8 @@ class ModelConfig:
             values |= {"attention_bias": self.attention_output_bias}
         if model_type == "llama":
             values |= {"mlp_bias": self.mlp_bias}
+        if self.scores:
+            values |= {"id2label": {"0": "reward"}, "label2id": {"reward": 0}}
         return values
 
 

@@ -121,7 +121,10 @@ class Decoder(nn.Module):
 
 
 class Transformer(nn.Module):
-    """The causal language model. Weights are uninitialised noise until `initialize` or a checkpoint fills them."""
+    """The causal language model, or with `config.scores` a model of one score a token.
+
+    Weights are uninitialised noise until `initialize` or a checkpoint fills them.
+    """
 
     frequencies: Tensor
 
@@ -129,7 +132,9 @@ class Transformer(nn.Module):
         super().__init__()
         self.config = config
         self.model = Decoder(config)
-        self.lm_head = None if config.tie_word_embeddings else nn.Linear(config.hidden_size, config.vocab_size, bias=False)
+        own_head = not (config.tie_word_embeddings or config.scores)
+        self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False) if own_head else None
+        self.score = nn.Linear(config.hidden_size, 1, bias=False) if config.scores else None
         with torch.device("cpu"):  # real even when the module is built on the meta device: no checkpoint holds it
             frequencies, self.rope_factor = inverse_frequencies(config)
         self.register_buffer("frequencies", frequencies, persistent=False)
@@ -189,6 +194,11 @@ class Transformer(nn.Module):
     def project(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of hidden states (..., D)."""
         return F.linear(hidden, self.output_weight)
+
+    def scores(self, hidden: Tensor) -> Tensor:
+        """The score (...) of hidden states (..., D) of a model whose config has `scores`, as float32."""
+        assert self.score is not None
+        return self.score(hidden)[..., 0].float()
 
     def forward(
         self,

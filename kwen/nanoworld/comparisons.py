@@ -9,10 +9,11 @@ from kwen.nanoworld.names import Language, pick
 
 @dataclass(frozen=True)
 class Comparison:
-    """A request and its only right answer, as a sentence."""
+    """A request, its only right answer as a sentence, and its kind (one of `KINDS`)."""
 
     request: str
     answer: str
+    kind: str
 
 
 _WORDS = tuple(item.one for item in ITEMS)
@@ -65,21 +66,21 @@ def comparison(rng: random.Random, language: Language) -> Comparison:
         high, low = max(a, b), min(a, b)
         if kind == "larger":
             answer = f"{high} is larger than {low}." if english else f"{high}比{low}大。"
-            return Comparison(pick(rng, _LARGER[language]).format(a=a, b=b), answer)
+            return Comparison(pick(rng, _LARGER[language]).format(a=a, b=b), answer, kind)
         answer = f"{low} is smaller than {high}." if english else f"{low}比{high}小。"
-        return Comparison(pick(rng, _SMALLER[language]).format(a=a, b=b), answer)
+        return Comparison(pick(rng, _SMALLER[language]).format(a=a, b=b), answer, kind)
     if kind == "letters":
         word = pick(rng, _WORDS)
         answer = f"The word {word} has {len(word)} letters." if english else f"单词{word}有{len(word)}个字母。"
-        return Comparison(pick(rng, _LETTERS[language]).format(w=word), answer)
+        return Comparison(pick(rng, _LETTERS[language]).format(w=word), answer, kind)
     if kind == "sort_words":
         words = rng.sample(_WORDS, 3)
         return Comparison(
-            pick(rng, _SORT_WORDS[language]).format(list=separator.join(words)), separator.join(sorted(words)) + stop
+            pick(rng, _SORT_WORDS[language]).format(list=separator.join(words)), separator.join(sorted(words)) + stop, kind
         )
     numbers = rng.sample(range(1, 100), 3)
     requests = (_SORT_UP if kind == "sort_up" else _SORT_DOWN)[language]
     ordered = sorted(numbers, reverse=kind == "sort_down")
     return Comparison(
-        pick(rng, requests).format(list=separator.join(map(str, numbers))), separator.join(map(str, ordered)) + stop
+        pick(rng, requests).format(list=separator.join(map(str, numbers))), separator.join(map(str, ordered)) + stop, kind
     )

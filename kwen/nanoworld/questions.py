@@ -113,7 +113,7 @@ def normalise(text: str) -> str:
     return " ".join("".join(c if c.isalnum() or c.isspace() else " " for c in text).split())
 
 
-def _states(text: str, value: str) -> bool:
+def states(text: str, value: str) -> bool:
     """Whether normalised `text` names `value`: as whole words, or anywhere where the value is written in Chinese characters."""
     value = normalise(value)
     if _CJK.search(value):
@@ -133,4 +133,4 @@ def score_answer(question: Question, text: str) -> bool:
         numbers = _STATED.findall(text) or _NUMBER.findall(text)
         return bool(numbers) and float(numbers[-1]) == float(question.answer)
     reply = normalise(text)
-    return _states(reply, question.answer) and not any(_states(reply, other) for other in question.competitors)
+    return states(reply, question.answer) and not any(states(reply, other) for other in question.competitors)

@@ -18,7 +18,8 @@ _PRONOUNS: dict[Language, tuple[str, str]] = {"en": ("She", "He"), "zh": ("她",
 
 @dataclass(frozen=True)
 class Passage:
-    """A text, a question on it, the answer sentence, the bare answer, and the text's other names that the question leaves out."""
+    """A text, a question on it, the answer sentence, the bare answer and its slot, the text's other names that the question leaves
+    out, and how many sentences and generated names the text has."""
 
     text: str
     question: str
@@ -26,6 +27,8 @@ class Passage:
     answer: str
     slot: str
     others: tuple[str, ...]
+    sentences: int
+    names: int
 
 
 def _slots(rng: random.Random, language: Language, names: list[str]) -> dict[str, str]:
@@ -38,7 +41,7 @@ def _slots(rng: random.Random, language: Language, names: list[str]) -> dict[str
     }  # fmt: skip
 
 
-def _sentence(answer: str, slot: str, language: Language) -> str:
+def answer_sentence(answer: str, slot: str, language: Language) -> str:
     """The answer as a sentence of its own: "Velin.", "A lamp.", "Red."."""
     if language == "zh":
         return f"{answer}。"
@@ -71,7 +74,8 @@ def passage(rng: random.Random, language: Language, names: Names, only_names: bo
         sentences.insert(int(rng.random() * (len(sentences) + 1)), pick(rng, SCENERY[language]))
     text = (" " if language == "en" else "").join(sentences)
     others = tuple(slots[key] for key in NAME_SLOTS if key != slot and slots[key] in text and slots[key] not in question)
-    return Passage(text, question, _sentence(slots[slot], slot, language), slots[slot], slot, others)
+    named = sum(slots[key] in text for key in NAME_SLOTS)
+    return Passage(text, question, answer_sentence(slots[slot], slot, language), slots[slot], slot, others, len(sentences), named)
 
 
 def two_people(rng: random.Random, language: Language, names: Names) -> Passage:
@@ -86,7 +90,8 @@ def two_people(rng: random.Random, language: Language, names: Names) -> Passage:
     text = (" " if language == "en" else "").join(sentences)
     answer = slots[which][slot]
     others = tuple(name for name in generated if name != answer and name in text and name not in question)
-    return Passage(text, question, _sentence(answer, slot, language), answer, slot, others)
+    named = sum(name in text for name in generated)
+    return Passage(text, question, answer_sentence(answer, slot, language), answer, slot, others, len(sentences), named)
 
 
 def request(rng: random.Random, made: Passage, language: Language) -> str:

@@ -19,11 +19,16 @@ from kwen.train.packing import Packing, Plan, plan_epoch
 
 @dataclass(frozen=True)
 class Documents:
-    """Documents of token ids in one flat array; `trained` (one bool a token) says which tokens carry loss, None for all."""
+    """Documents of token ids in one flat array; `trained` (one bool a token) says which tokens carry loss, None for all.
+
+    splits: for pairs, which lie in one document so that both sides share a batch, the length of each one's first side; the
+    sides become documents of their own in the batch.
+    """
 
     tokens: np.ndarray
     offsets: np.ndarray
     trained: np.ndarray | None = None
+    splits: np.ndarray | None = None
 
     @classmethod
     def from_shards(cls, shards: TokenShards) -> "Documents":
@@ -130,6 +135,10 @@ class Batches:
             token_ids[place] = self.documents.tokens[start : start + length]
             targets[own_place] = self.documents.tokens[start + 1 : start + own + 1]
             documents[place] = 0 if self.packing == "concatenate" else number
+            if self.documents.splits is not None:
+                pair = np.searchsorted(self.documents.offsets, start, side="right") - 1
+                middle = column + self.documents.splits[pair]
+                documents[column:middle], documents[middle : column + length] = 2 * number, 2 * number + 1
             trained = self.documents.trained
             weights[place] = 1.0
             if trained is not None:

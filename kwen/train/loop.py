@@ -1,16 +1,17 @@
 """The training loop: pretraining, SFT and whatever else trains run through it.
 
 One step: make the global batch of (seed, step); each rank takes its rows, in micro-batches; losses are sums weighted by the
-global count of trained tokens; gradients are added over the ranks; a sane gradient norm updates the weights. Every
-`checkpoint_every` steps the whole state is written, so that the same command after a kill goes on to the same weights.
+global count of what is trained (tokens, or pairs); gradients are added over the ranks; a sane gradient norm updates the weights.
+Every `checkpoint_every` steps the whole state is written, so that the same command after a kill goes on to the same weights.
 """
 
 import math
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
@@ -106,10 +107,12 @@ def train(
     group: Group,
     work: Path,
     run: dict[str, Any],
+    objective: Callable[[Any, torch.dtype, bool], "Objective"] | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train `model` in place on every rank and return the metrics of the run.
+    """Train the parameters of `model` that require gradients, in place on every rank, and return the metrics of the run.
 
+    objective: makes what is minimised from (model, dtype of the products, whether to compile); by default `NextToken`.
     work: folder of the checkpoint and of metrics.jsonl (rank 0 writes). run: what else shapes this run (seed, data, initial
     weights), as plain data; with the configuration it names the run a checkpoint belongs to.
     Raises UserError when the rows do not divide among the ranks.
@@ -122,12 +125,13 @@ def train(
     device = next(model.parameters()).device
     dtype = training_dtype(config.precision, device)
     model.train()
-    loss_of = _loss_function(model, dtype, config.compile)
-    parameters = [p for p in model.parameters() if p.requires_grad]
+    minimised = (objective or NextToken)(model, dtype, config.compile)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    parameters = list(trained.values())
     optimizer = Optimizer(model, config.optimizer, group)
     watch = NormWatch(config.skip_sigma)
     name = json_hash({"config": config.model_dump(), "model": asdict(model.config), "run": run})
-    step = _resume(work / "checkpoint", name, model, optimizer, watch)
+    step = _resume(work / "checkpoint", name, trained, optimizer, watch)
     log = (
         MetricsLog(work / "metrics.jsonl", step, work / "tensorboard" if config.tensorboard else None)
         if group.rank == 0
@@ -135,11 +139,12 @@ def train(
     )
     peak = matmul_peak(dtype, device) * group.world
     flops = flops_per_token(model.config, config.sequence_length)
-    losses, trained_tokens, started, mark = 0.0, 0.0, time.monotonic(), (time.monotonic(), step)
+    sums, started, mark = Counter[str](), time.monotonic(), (time.monotonic(), step)
     while step < config.steps:
         scale = learning_rate_scale(config.schedule, step, config.steps)
         batch = batches(step, group.rank, group.world).to(device)
-        loss, count = _gradients(batch, config, loss_of, group)
+        torch.manual_seed(int(name[:15], 16) + step * group.world + group.rank)  # dropout, too, is a function of (run, step)
+        sums.update(_gradients(batch, config, minimised, group))
         group.add_gradients(parameters, getattr(torch, config.reduce_precision))
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.optimizer.clip, foreach=True))
         if watch.accepts(norm):
@@ -147,17 +152,16 @@ def train(
         for p in parameters:
             p.grad = None
         step += 1
-        losses, trained_tokens = losses + loss, trained_tokens + count
         checkpoint_due = step % config.checkpoint_every == 0 and step < config.steps
         if checkpoint_due or step % config.log_every == 0 or step == config.steps:
-            total = float(group.add(torch.tensor(losses, dtype=torch.float64, device=device)))
+            names = sorted(sums)
+            totals = group.add(torch.tensor([sums[name] for name in names], dtype=torch.float64, device=device)).tolist()
             now, since = time.monotonic(), step - mark[1]
             speed = since * config.batch_tokens / max(now - mark[0], 1e-9)
             facts = {
-                "loss": total / since,
+                **{name: total / since for name, total in zip(names, totals, strict=True)},
                 "grad_norm": norm,
                 "lr": scale * config.optimizer.lr,
-                "trained_tokens": trained_tokens / since,
                 "skipped_steps": watch.skipped,
                 "tokens_per_s": speed,
                 "mfu": speed * flops / peak,
@@ -165,9 +169,9 @@ def train(
             if log is not None:
                 log.write({"step": step, **facts})
             progress(step, config.steps, loss=facts["loss"], tokens_per_s=speed)
-            losses, trained_tokens, mark = 0.0, 0.0, (now, step)
+            sums, mark = Counter(), (now, step)
         if checkpoint_due:
-            tensors = {f"model/{key}": value for key, value in model.state_dict().items()}
+            tensors = {f"model/{key}": value.data for key, value in trained.items()}
             tensors |= {f"optimizer/{key}": value for key, value in optimizer.state_dict().items()}
         if checkpoint_due and group.rank == 0:
             save_checkpoint(work / "checkpoint", tensors, {"run": name, "step": step, "norm": watch.state()})
@@ -183,45 +187,65 @@ def train(
     }
 
 
-LossFunction = Callable[[Batch, Tensor], Tensor]
+class Objective(Protocol):
+    """What a step minimises, as a sum over units that every rank adds to."""
+
+    def count(self, batch: Batch) -> Tensor:
+        """How many units (trained tokens, pairs) the batch holds, a scalar."""
+
+    def loss(self, batch: Batch, count: float) -> tuple[Tensor, dict[str, float]]:
+        """The batch's loss summed over its units and divided by `count`, that of all ranks; further sums of the same kind
+        to log, by name."""
 
 
-def _loss_function(model: Transformer, dtype: torch.dtype, compiled: bool) -> LossFunction:
-    """The loss of a batch given each token's final weight (B, T); compiled: one graph for hidden states, one for a chunk."""
-    chunk = torch.compile(chunk_loss, dynamic=False) if compiled else chunk_loss
-    hidden_of = torch.compile(model.hidden, dynamic=False) if compiled else model.hidden
+class NextToken:
+    """Cross-entropy of the next token; compiled: one graph for hidden states, one for a chunk of the loss."""
 
-    def loss_of(batch: Batch, weights: Tensor) -> Tensor:
-        with torch.autocast(batch.token_ids.device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16):
-            hidden = hidden_of(batch.token_ids, documents=batch.documents)
+    def __init__(self, model: Transformer, dtype: torch.dtype, compiled: bool) -> None:
+        self._model, self._dtype = model, dtype
+        self._chunk = torch.compile(chunk_loss, dynamic=False) if compiled else chunk_loss
+        self._hidden = torch.compile(model.hidden, dynamic=False) if compiled else model.hidden
+
+    def count(self, batch: Batch) -> Tensor:
+        """Trained tokens."""
+        return batch.weights.sum()
+
+    def loss(self, batch: Batch, count: float) -> tuple[Tensor, dict[str, float]]:
+        """Nats, as a mean over `count` tokens."""
+        with mixed_precision(batch.token_ids.device, self._dtype):
+            hidden = self._hidden(batch.token_ids, documents=batch.documents)
+        weights = batch.weights / count
         flat = hidden.reshape(-1, hidden.shape[-1])
-        return linear_cross_entropy(
-            flat, model.output_weight, batch.targets.reshape(-1), weights.reshape(-1), dtype=dtype, chunk=chunk
-        )
-
-    return loss_of
+        targets, output = batch.targets.reshape(-1), self._model.output_weight
+        loss = linear_cross_entropy(flat, output, targets, weights.reshape(-1), dtype=self._dtype, chunk=self._chunk)
+        return loss, {"trained_tokens": float(batch.weights.sum())}
 
 
-def _gradients(batch: Batch, config: TrainingConfig, loss_of: LossFunction, group: Group) -> tuple[float, float]:
-    """Leave this rank's gradients on the parameters; return its share of the mean loss, and the global trained tokens."""
-    count = float(group.add(batch.weights.sum().double()))
-    weights = batch.weights / max(count, 1.0)
+def mixed_precision(device: torch.device, dtype: torch.dtype) -> torch.autocast:
+    """Autocast to `dtype` where that is bfloat16, else nothing."""
+    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=dtype == torch.bfloat16)
+
+
+def _gradients(batch: Batch, config: TrainingConfig, objective: Objective, group: Group) -> dict[str, float]:
+    """Leave this rank's gradients on the parameters; return its share of the mean loss and of the objective's other sums."""
+    count = max(float(group.add(objective.count(batch).double())), 1.0)
     rows = batch.token_ids.shape[0]
     at_once = rows if config.micro_batch_tokens is None else max(1, config.micro_batch_tokens // config.sequence_length)
-    total = 0.0
+    sums = Counter[str]()
     for start in range(0, rows, at_once):
-        loss = loss_of(batch.rows(start, start + at_once), weights[start : start + at_once])
+        loss, others = objective.loss(batch.rows(start, start + at_once), count)
         loss.backward()
-        total += float(loss.detach())
-    return total, count
+        sums.update({"loss": float(loss.detach())} | others)
+    return dict(sums)
 
 
-def _resume(path: Path, run: str, model: Transformer, optimizer: Optimizer, watch: NormWatch) -> int:
+def _resume(path: Path, run: str, trained: Mapping[str, Tensor], optimizer: Optimizer, watch: NormWatch) -> int:
     found = load_checkpoint(path, run)
     if found is None:
         return 0
     tensors, state = found
-    model.load_state_dict({name[6:]: value for name, value in tensors.items() if name.startswith("model/")})
+    for name, p in trained.items():
+        p.data.copy_(tensors[f"model/{name}"])
     optimizer.load_state_dict({name[10:]: value for name, value in tensors.items() if name.startswith("optimizer/")})
     watch.load(state["norm"])
     return state["step"]

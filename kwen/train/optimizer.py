@@ -11,7 +11,6 @@ from typing import Literal
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from kwen.model.transformer import Transformer
 from kwen.train.parallel import Group
 
 MOMENTUM = "momentum_buffer"  # torch.optim.Muon's name for its one tensor of state
@@ -60,8 +59,8 @@ class Optimizer:
     by name and know nothing of ranks.
     """
 
-    def __init__(self, model: Transformer, config: OptimizerConfig, group: Group) -> None:
-        self._named, self._group = dict(model.named_parameters()), group
+    def __init__(self, model: torch.nn.Module, config: OptimizerConfig, group: Group) -> None:
+        self._named, self._group = {name: p for name, p in model.named_parameters() if p.requires_grad}, group
         layer_matrices = {name for name, p in self._named.items() if p.dim() == 2 and name.startswith("model.layers.")}
         muon = layer_matrices if config.kind == "muon" else set()
         decayed = {name for name, p in self._named.items() if p.dim() == 2} - muon
@@ -71,9 +70,10 @@ class Optimizer:
             for chosen, decay in ((decayed, config.weight_decay), (plain, 0.0))
             if chosen
         ]
-        self._parts: list[torch.optim.Optimizer] = [
-            torch.optim.AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, fused=True)
-        ]
+        self._parts: list[torch.optim.Optimizer] = []
+        if groups:
+            betas = (config.beta1, config.beta2)
+            self._parts.append(torch.optim.AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, fused=True))
         self._shares = _shares({name: self._named[name] for name in self._named if name in muon}, group.world)
         if self._shares[group.rank]:
             self._parts.append(

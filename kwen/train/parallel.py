@@ -16,6 +16,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 
+from kwen.errors import UserError
 from kwen.progress import Progress, silent
 
 PATIENCE_SECONDS = 3.0
@@ -103,7 +104,8 @@ class Ranks:
         except BaseException as error:
             failure = self._failure(wait=False)
             self.close()
-            if failure:  # another rank left, and this one's next collective found nobody there
+            # Another rank left, and this one's next collective found nobody there; a mistake that all ranks saw is told as it is.
+            if failure and not isinstance(error, UserError):
                 raise RuntimeError(failure) from error
             raise
         finally:

@@ -69,6 +69,22 @@ def tiny_lm(tiny_folder: Path) -> LanguageModel:
 
 
 @pytest.fixture(scope="session")
-def other_lm(tmp_path_factory: pytest.TempPathFactory) -> LanguageModel:
-    """The same shape and vocabulary as `tiny_lm`, other weights."""
-    return kwen.load(make_model_folder(tmp_path_factory.mktemp("models") / "other", seed=1))
+def other_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same shape and vocabulary as `tiny_folder`, other weights."""
+    return make_model_folder(tmp_path_factory.mktemp("models") / "other", seed=1)
+
+
+@pytest.fixture(scope="session")
+def other_lm(other_folder: Path) -> LanguageModel:
+    return kwen.load(other_folder)
+
+
+@pytest.fixture(scope="session")
+def long_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The shape of `tiny_folder` with a context that holds eight worked problems."""
+    return make_model_folder(tmp_path_factory.mktemp("models") / "long", max_position_embeddings=4096)
+
+
+@pytest.fixture(scope="session")
+def long_lm(long_folder: Path) -> LanguageModel:
+    return kwen.load(long_folder)

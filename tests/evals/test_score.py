@@ -4,8 +4,9 @@ import statistics
 
 import pytest
 
+from kwen.errors import UserError
 from kwen.evals.generations import Answer
-from kwen.evals.score import ratio_standard_error, standard_error, summarise
+from kwen.evals.score import preference_accuracy, ratio_standard_error, standard_error, summarise
 from kwen.evals.task import Item
 
 
@@ -47,3 +48,26 @@ def test_a_score_has_its_parts_by_language_and_by_kind() -> None:
 
 def test_answers_read_from_a_file_say_nothing_about_ending() -> None:
     assert "ended" not in summarise([pair(0, "en", "sum", True, True, None)], "accuracy")
+
+
+def test_preference_accuracy_by_tag_with_equal_scores_half_right() -> None:
+    chosen, rejected = [1.0, 2.0, 0.5, -1.0, 3.0], [0.0, 3.0, 0.5, -2.0, 1.0]
+    result = preference_accuracy(chosen, rejected, ["help", "harm", "help", "harm", "help"])
+    assert (result["accuracy"], result["n"]) == (pytest.approx(3.5 / 5), 5)
+    assert result["accuracy_stderr"] == pytest.approx(statistics.stdev([1, 0, 0.5, 1, 1]) / math.sqrt(5))
+    assert list(result["by_tag"]) == ["harm", "help"]
+    assert (result["by_tag"]["harm"]["accuracy"], result["by_tag"]["harm"]["n"]) == (0.5, 2)
+    assert result["by_tag"]["help"]["accuracy"] == pytest.approx(2.5 / 3)
+    assert preference_accuracy([0.0] * 9, [0.0] * 9, ["x"] * 9)["accuracy"] == 0.5
+
+
+def test_the_standard_error_of_strict_preferences_is_that_of_a_share() -> None:
+    result = preference_accuracy([1.0] * 31 + [0.0] * 69, [0.5] * 100, ["x"] * 100)
+    assert result["accuracy_stderr"] == pytest.approx(standard_error(0.31, 100))
+
+
+def test_preferences_that_cannot_be_counted_are_refused() -> None:
+    with pytest.raises(UserError, match="1 of 2 pairs have a score that is not a finite number"):
+        preference_accuracy([1.0, float("nan")], [0.0, 0.0], ["x", "x"])
+    with pytest.raises(UserError, match="one pair at least"):
+        preference_accuracy([], [], [])

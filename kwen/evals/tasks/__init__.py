@@ -4,13 +4,15 @@ import difflib
 
 from kwen.errors import UserError
 from kwen.evals.task import Task
-from kwen.evals.tasks import nanoworld_facts, nanoworld_functions, nanoworld_problems, nanoworld_reading, perplexity
+from kwen.evals.tasks import gsm8k, nanoworld_facts, nanoworld_functions, nanoworld_problems, nanoworld_reading, perplexity
 
 TASKS: dict[str, Task] = {
     "nanoworld-facts": nanoworld_facts.TASK,
     "nanoworld-problems": nanoworld_problems.TASK,
     "nanoworld-functions": nanoworld_functions.TASK,
     "nanoworld-reading": nanoworld_reading.TASK,
+    "gsm8k": gsm8k.TASK,
+    "gsm8k-8-shot": gsm8k.FEW_SHOT_TASK,
     "perplexity": perplexity.TASK,
 }
 

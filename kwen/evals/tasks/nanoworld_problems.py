@@ -3,27 +3,9 @@
 strict: the number after "the answer is" or 答案是; flexible: the last number of the reply.
 """
 
-from collections.abc import Sequence
-
-from kwen.evals.task import Item, Task
+from kwen.evals.task import Task
 from kwen.evals.tasks.nanoworld import HeldOut, nearest_training_answers
-from kwen.verify.answers import extract_number, same_number
-
-
-def stated_number(item: Item, text: str) -> str | None:
-    """The number that the reply states as its answer."""
-    return extract_number(text, "strict")
-
-
-def last_number(item: Item, text: str) -> str | None:
-    """The last number of the reply."""
-    return extract_number(text, "flexible")
-
-
-def equal_numbers(pairs: Sequence[tuple[Item, str]]) -> list[bool]:
-    """Whether each number equals its item's."""
-    return [same_number(number, item.reference) for item, number in pairs]
-
+from kwen.evals.tasks.numbers import equal_numbers, last_number, stated_number
 
 TASK = Task(
     name="nanoworld-problems",

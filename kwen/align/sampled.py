@@ -1,0 +1,119 @@
+"""Comparisons for the reward model proper: answers sampled from the family's own models, ranked by nanoworld's oracle.
+
+    prompts, balanced over topics and difficulty -> answers of models of different sizes and temperatures -> grades -> pairs
+
+The report has its comparisons from models of different sizes and sampling strategies, balanced over tags (report 7.4); people
+rank them there, the oracle here. The same with the RLHF model alone gives the online set.
+"""
+
+import random
+from collections.abc import Mapping, Sequence
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from kwen.align.preferences import Pair
+from kwen.engine.chat_prompt import ChatPrompt
+from kwen.engine.generator import Generator
+from kwen.engine.language_model import LanguageModel
+from kwen.engine.sampler import SamplingParams
+from kwen.errors import UserError
+from kwen.nanoworld.names import Split
+from kwen.nanoworld.oracle import Grade, prefer
+from kwen.nanoworld.prompts import TOPICS, Prompt, Topic, prompts
+from kwen.progress import Progress, silent
+from kwen.text.messages import validate_messages
+from kwen.verify.oracle import grade_replies
+
+_AT_ONCE = 330  # prompts answered before it is seen whether there are pairs enough
+
+
+class SampledConfig(BaseModel):
+    """How many pairs, and from which prompts and temperatures. A prompt gives `pairs_per_prompt` pairs at most."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    pairs: int = Field(gt=0, description="pairs to train on")
+    test_pairs: int = Field(gt=0, description="pairs held out, from prompts of the held-out split")
+    prompts: int = Field(gt=0, description="most prompts to ask for either")
+    topics: tuple[Topic, ...] = TOPICS
+    temperatures: tuple[float, ...] = (0.7, 1.0)
+    samples: int = Field(1, gt=0, description="answers of each model at each temperature")
+    pairs_per_prompt: int = Field(2, gt=0)
+    max_new_tokens: int = Field(80, gt=0)
+    margin: float = Field(0.05, ge=0, description="grades that lie this close are a tie, and no pair")
+
+
+def sampled_pairs(
+    models: Mapping[str, LanguageModel], config: SampledConfig, seed: int, split: Split, progress: Progress = silent
+) -> list[Pair]:
+    """The pairs of one split, as evenly spread over (topic, difficulty) as the answers allow.
+
+    Prompts are asked in portions until there are pairs enough. Raises UserError when no two answers differ in grade.
+    """
+    wanted = config.pairs if split == "train" else config.test_pairs
+    asked = prompts(seed, config.prompts, split, config.topics)
+    found: dict[tuple[str, str], list[Pair]] = {}
+    held = 0
+    for start in range(0, len(asked), _AT_ONCE):
+        portion = asked[start : start + _AT_ONCE]
+        answers = _answers(models, portion, config, seed)
+        grades = _grades(portion, answers)
+        for prompt, replies, graded in zip(portion, answers, grades, strict=True):
+            new = _pairs_of(prompt, replies, graded, config, random.Random(f"{seed}/sampled/{prompt.id}"))
+            found.setdefault((prompt.topic, prompt.difficulty), []).extend(new)
+            held += len(new)
+        progress(min(held, wanted), wanted, prompts=start + len(portion))
+        if held >= wanted:
+            break
+    if not held:
+        raise UserError(f"{len(asked)} prompts gave no two answers of different grades; raise the temperatures or the samples")
+    return _dealt(list(found.values()), wanted)
+
+
+def _answers(
+    models: Mapping[str, LanguageModel], asked: Sequence[Prompt], config: SampledConfig, seed: int
+) -> list[list[tuple[str, bool]]]:
+    """Every model's answers to each prompt, and whether they ended."""
+    answers: list[list[tuple[str, bool]]] = [[] for _ in asked]
+    for lm in models.values():
+        room = lm.config.max_position_embeddings - config.max_new_tokens
+        render = ChatPrompt(lm.tokenizer, lm.tokenizer.chat_template)
+        token_ids = [render.token_ids(prompt.messages, room) for prompt in asked]
+        for number, temperature in enumerate(config.temperatures * config.samples):
+            params = SamplingParams(
+                config.max_new_tokens, temperature, seed=seed + number, stop_token_ids=tuple(lm.stop_token_ids)
+            )
+            for kept, completion in zip(
+                answers, Generator(lm.model, lm.tokenizer, 128).generate(token_ids, [params] * len(asked)), strict=True
+            ):
+                kept.append((completion.text, completion.finish_reason == "stop"))
+    return answers
+
+
+def _grades(asked: Sequence[Prompt], answers: Sequence[Sequence[tuple[str, bool]]]) -> list[list[Grade]]:
+    """The oracle's grade of every answer, all functions through the sandbox at once."""
+    repeated = [prompt for prompt, replies in zip(asked, answers, strict=True) for _ in replies]
+    flat = [reply for replies in answers for reply in replies]
+    grades = iter(grade_replies(repeated, [text for text, _ in flat], [ended for _, ended in flat]))
+    return [[next(grades) for _ in replies] for replies in answers]
+
+
+def _pairs_of(
+    prompt: Prompt, replies: Sequence[tuple[str, bool]], grades: Sequence[Grade], config: SampledConfig, rng: random.Random
+) -> list[Pair]:
+    """Pairs of a better and a worse answer to one prompt, in random order of the worse ones, each answer text once a side."""
+    graded = {text.strip(): grade for (text, ended), grade in zip(replies, grades, strict=True) if ended and text.strip()}
+    texts = list(graded)
+    rng.shuffle(texts)
+    chosen: list[Pair] = []
+    for worse in texts:
+        better = [text for text in texts if prefer(graded[text], graded[worse], config.margin) == "a"]
+        if better and len(chosen) < config.pairs_per_prompt:
+            messages = validate_messages(prompt.messages)
+            chosen.append(Pair(messages, rng.choice(better), worse, prompt.topic, prompt.id))
+    return chosen
+
+
+def _dealt(groups: list[list[Pair]], wanted: int) -> list[Pair]:
+    """`wanted` pairs, one of each group in turn."""
+    dealt = [pair for turn in range(max(map(len, groups))) for group in groups for pair in group[turn : turn + 1]]
+    return dealt[:wanted]
