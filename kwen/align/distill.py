@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 
 from kwen.align.answer_figures import add_up, answer_figures
-from kwen.align.chat_model import write_chat_model
+from kwen.align.chat_model import load_tokenizer, write_chat_model
 from kwen.align.on_policy import OnPolicy, OnPolicyConfig, check_shares
 from kwen.align.queries import QuerySource, query_tokens
 from kwen.align.reverse_kl import linear_reverse_kl
@@ -53,8 +53,8 @@ def distill(
     have one tokenizer.
     """
     check_shares(config, ranks.world)
-    tokenizer = Tokenizer.load(policy)
-    check_same_tokenizer(tokenizer, Tokenizer.load(teacher), policy, teacher)
+    tokenizer = load_tokenizer(policy)
+    check_same_tokenizer(tokenizer, load_tokenizer(teacher), policy, teacher)
     work.mkdir(parents=True, exist_ok=True)
     arguments = {
         "config": config.model_dump(),
@@ -64,7 +64,7 @@ def distill(
         "work": str(work),
     }
     model, metrics, samples = ranks.run(distill_rank, arguments, progress)
-    write_chat_model(out, model, tokenizer, work)
+    write_chat_model(out, model, tokenizer, work, base=policy, lora=config.lora)
     write_json(out / "samples.json", samples)
     return metrics
 

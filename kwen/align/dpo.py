@@ -18,8 +18,8 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from kwen.align.chat_model import write_chat_model
-from kwen.align.lora import lora_layers, without_adapter
+from kwen.align.chat_model import load_tokenizer, write_chat_model
+from kwen.align.lora import LoRAConfig, add_lora, lora_layers, without_adapter
 from kwen.align.preferences import PairSource, pairs, tokenize_pairs
 from kwen.align.reward import score_ends
 from kwen.files import write_json
@@ -27,7 +27,6 @@ from kwen.model.formats.checkpoint import build_model
 from kwen.model.formats.load import load_checkpoint
 from kwen.model.transformer import Transformer
 from kwen.progress import Progress, silent
-from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Batch, Batches, Documents
 from kwen.train.loop import TrainingConfig, mixed_precision, train
 from kwen.train.loss import token_logprobs
@@ -44,6 +43,7 @@ class DPOConfig(BaseModel):
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of pairs taken to be labelled the wrong way round")
     length_normalized: bool = Field(False, description="a reply counts by the mean of its tokens' log-ratios, not their sum")
     sft_coefficient: float = Field(0.0, ge=0, description="of the chosen reply's cross-entropy a token (arXiv 2404.19733)")
+    lora: LoRAConfig | None = None
     training: TrainingConfig
 
     @model_validator(mode="after")
@@ -134,7 +134,7 @@ def train_dpo(
     work: keeps checkpoints and metrics between interruptions. Returns the run's metrics.
     """
     work.mkdir(parents=True, exist_ok=True)
-    tokenizer = Tokenizer.load(policy)
+    tokenizer = load_tokenizer(policy)
     shown = (pair for source in config.data for pair in pairs(source, seed))
     documents, _, counts = tokenize_pairs(shown, tokenizer, longest=config.training.sequence_length, progress=progress)
     assert documents.trained is not None and documents.splits is not None
@@ -142,7 +142,7 @@ def train_dpo(
         np.save(work / f"{name}.npy", getattr(documents, name))
     arguments = {"config": config.model_dump(), "seed": seed, "policy": str(policy), "work": str(work), "data": counts}
     model, metrics = ranks.run(train_dpo_rank, arguments, progress)
-    write_chat_model(out, model, tokenizer, work)
+    write_chat_model(out, model, tokenizer, work, base=policy, lora=config.lora)
     write_json(out / "data.json", counts)
     return metrics | counts
 
@@ -154,6 +154,8 @@ def train_dpo_rank(
     settings = DPOConfig(**config)
     training = settings.training
     model = build_model(load_checkpoint(Path(policy)), torch.float32, group.device)
+    if settings.lora is not None:
+        add_lora(model, settings.lora, seed)
     parts = [np.load(Path(work) / f"{name}.npy", allow_pickle=False) for name in ("tokens", "offsets", "trained", "splits")]
     batches = Batches(Documents(*parts), row_length=training.sequence_length, rows=training.rows, seed=seed)
     run = {"seed": seed, "data": data, "objective": settings.model_dump(mode="json", exclude={"training"})}

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kwen.align.advantages import kl_estimate
 from kwen.align.answer_figures import add_up, answer_figures
-from kwen.align.chat_model import write_chat_model
+from kwen.align.chat_model import load_tokenizer, write_chat_model
 from kwen.align.group_policy import CLIPS, Variant, group_advantages, group_policy_loss
 from kwen.align.on_policy import OnPolicy, OnPolicyConfig, check_shares
 from kwen.align.rollouts import Pack, Rollout, rollout_logprobs
@@ -23,7 +23,6 @@ from kwen.errors import UserError
 from kwen.files import write_json
 from kwen.model.transformer import Transformer
 from kwen.progress import Progress, silent
-from kwen.text.tokenizer import Tokenizer
 from kwen.train.parallel import Group, Ranks
 
 Scores = Callable[[Sequence[Rollout]], list[float]]
@@ -61,7 +60,7 @@ def train_grpo(
     work.mkdir(parents=True, exist_ok=True)
     arguments = {"config": config.model_dump(), "seed": seed, "policy": str(policy), "work": str(work)}
     model, metrics, samples = ranks.run(train_grpo_rank, arguments, progress)
-    write_chat_model(out, model, Tokenizer.load(policy), work)
+    write_chat_model(out, model, load_tokenizer(policy), work, base=policy, lora=config.lora)
     write_json(out / "samples.json", samples)
     return metrics
 

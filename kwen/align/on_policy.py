@@ -8,7 +8,7 @@ minibatch is the same answers on any number of ranks.
 import math
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
@@ -16,7 +16,10 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor
 
+from kwen.align.chat_model import load_tokenizer
+from kwen.align.lora import LoRAConfig, add_lora
 from kwen.align.queries import queries_of_step
 from kwen.align.rollouts import Pack, Rollout, pack_rollouts, roll_out
 from kwen.errors import UserError
@@ -25,7 +28,6 @@ from kwen.model.formats.checkpoint import build_model
 from kwen.model.formats.load import load_checkpoint
 from kwen.model.transformer import Transformer
 from kwen.progress import Progress
-from kwen.text.tokenizer import Tokenizer
 from kwen.train.checkpoint import load_checkpoint as load_state
 from kwen.train.checkpoint import save_checkpoint
 from kwen.train.loop import training_dtype
@@ -59,6 +61,12 @@ class OnPolicyConfig(BaseModel):
     reduce_precision: Literal["float32", "bfloat16"] = "float32"
     kl_stop: float | None = Field(None, gt=0, description="nats an answer from the reference at which training ends")
     checkpoint_every: int = Field(20, gt=0)
+    lora: LoRAConfig | None = None
+
+    @property
+    def total_steps(self) -> int:
+        """Steps of the whole run."""
+        return self.steps
 
 
 def check_shares(config: OnPolicyConfig, world: int) -> None:
@@ -91,8 +99,10 @@ class OnPolicy(ABC):
         if config.sequence_length > context:
             raise UserError(f"sequence_length {config.sequence_length} exceeds the context of {policy}, {context}: lower it")
         self.policy = build_model(self.checkpoint, torch.float32, self.device).train()
+        if config.lora is not None:
+            add_lora(self.policy, config.lora, seed)
         self.optimizer = Optimizer(self.policy, config.policy, group)
-        self.tokenizer = Tokenizer.load(policy)
+        self.tokenizer = load_tokenizer(policy)
         self.template = self.tokenizer.chat_template or self.checkpoint.chat_template
         self.longest_query = config.sequence_length - config.max_new_tokens
         self.skipped = 0
@@ -117,6 +127,14 @@ class OnPolicy(ABC):
     def load_extra_state(self, state: dict[str, Any]) -> None:
         """Take up what `extra_state` gave."""
         self.skipped = state["skipped"]
+
+    def extra_tensors(self) -> dict[str, Tensor]:
+        """What else a checkpoint holds, as tensors of names that no policy has; all ranks call it together."""
+        return {}
+
+    def load_extra_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `extra_tensors` gave, from all tensors of the checkpoint."""
+        assert not self.extra_tensors(), "a run with tensors of its own must say how they are taken up"
 
     def answers(self, step: int) -> list[Rollout]:
         """This rank's share of the answers of `step`, by the policy as it is, in groups of `samples` to a query."""
@@ -197,14 +215,14 @@ class OnPolicy(ABC):
         step = self._resume()
         log = MetricsLog(self.work / "metrics.jsonl", step) if self.group.rank == 0 else None
         stopped, began = 0, time.monotonic()
-        while step < settings.steps and not stopped:
+        while step < settings.total_steps and not stopped:
             facts = self.step(step)
             step += 1
             if log is not None:
                 log.write({"step": step, **facts, "skipped_steps": self.skipped})
-            progress(step, settings.steps, **{key: facts[key] for key in ("score", "loss", "kl", "length") if key in facts})
+            progress(step, settings.total_steps, **{key: facts[key] for key in ("score", "loss", "kl", "length") if key in facts})
             stopped = step if self._drifted(step, facts.get("kl")) else 0
-            if step % settings.checkpoint_every == 0 and step < settings.steps and not stopped:
+            if step % settings.checkpoint_every == 0 and step < settings.total_steps and not stopped:
                 self._save(step)
         if log is not None:
             log.close()
@@ -242,7 +260,7 @@ class OnPolicy(ABC):
 
     def _save(self, step: int) -> None:
         tensors = {f"policy/{name}": p.data for name, p in self.policy.named_parameters() if p.requires_grad}
-        tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizer.state_dict().items()}
+        tensors |= {f"optimizer/{name}": tensor for name, tensor in self.optimizer.state_dict().items()} | self.extra_tensors()
         if self.group.rank == 0:
             state = {"run": self.name, "step": step, "extra": self.extra_state()}
             save_checkpoint(self.work / "checkpoint", tensors, state)
@@ -256,5 +274,6 @@ class OnPolicy(ABC):
             if p.requires_grad:
                 p.data.copy_(tensors[f"policy/{name}"])
         self.optimizer.load_state_dict({name[10:]: t for name, t in tensors.items() if name.startswith("optimizer/")})
+        self.load_extra_tensors(tensors)
         self.load_extra_state(state["extra"])
         return state["step"]

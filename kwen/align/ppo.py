@@ -1,62 +1,47 @@
 """RLHF by PPO as the report does it (section 3.2.2): policy, value, reference and reward model, and the pretraining gradient.
 
-One step, numbered below: queries, two answers each, what the four models say of them, rewards, advantages, updates. The value
-model starts from the reward model and learns alone for the first `warmup_steps`. What the report leaves open (GAE, policy clip,
-epochs) is a named setting; its default is what most of the field's trainers use.
+One step, numbered below: answers, what the four models say of them, rewards, advantages, updates. The value model starts from the
+reward model and learns alone for the first `warmup_steps`. What the report leaves open (GAE, policy clip, epochs) is a named
+setting; its default is what most of the field's trainers use.
 Legend: N answers of a pack, R sampled tokens of the longest one.
 """
 
 import math
-import shutil
 import time
-from dataclasses import asdict
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
 
 from kwen.align.advantages import KL, RunningMoments, generalized_advantages, kl_estimate, token_rewards, whiten
-from kwen.align.ppo_figures import add_up, before_and_after, rollout_figures
-from kwen.align.queries import QuerySource, queries_of_step, query_tokens
+from kwen.align.answer_figures import add_up, answer_figures, moments, product_sums
+from kwen.align.chat_model import load_tokenizer, write_chat_model
+from kwen.align.on_policy import OnPolicy, OnPolicyConfig, check_shares
+from kwen.align.queries import QuerySource, query_tokens
 from kwen.align.reward import score_rows, scoring_model
-from kwen.align.rollouts import Pack, Rollout, pack_rollouts, roll_out, rollout_logprobs, rollout_values
+from kwen.align.rollouts import Pack, Rollout, rollout_logprobs, rollout_values
 from kwen.errors import UserError
-from kwen.files import json_hash, write_json
-from kwen.model.formats.checkpoint import build_model
-from kwen.model.formats.huggingface import memory_tensors, write_model
+from kwen.files import write_json
 from kwen.model.formats.load import load_checkpoint
 from kwen.model.transformer import Transformer
 from kwen.progress import Progress, silent
 from kwen.text.control import IM_END
 from kwen.text.shards import TokenShards
-from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Batches, Documents
-from kwen.train.checkpoint import load_checkpoint as load_state
-from kwen.train.checkpoint import save_checkpoint
-from kwen.train.loop import NextToken, training_dtype
-from kwen.train.metrics import MetricsLog
+from kwen.train.loop import NextToken
 from kwen.train.optimizer import Optimizer, OptimizerConfig
 from kwen.train.parallel import Group, Ranks
 
-EXPLODED = 10.0
-"""A KL of this many times `kl_stop` has not grown but burst: the run fails."""
 
+class PPOConfig(OnPolicyConfig):
+    """Settings of PPO. `steps` are updates of the policy; the warm-up comes before them."""
 
-class PPOConfig(BaseModel):
-    """Settings of PPO. Lengths are in steps; a step has `queries` queries with `samples` answers each, over all ranks."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
     data: list[QuerySource] = Field(min_length=1)
-    steps: int = Field(gt=0, description="updates of the policy, after the warm-up")
     warmup_steps: int = Field(50, ge=0, description="updates of the value model alone (report)")
-    queries: int = Field(32, gt=0)
     samples: int = Field(2, gt=0, description="answers a query (report)")
-    sequence_length: int = Field(2048, gt=1, description="longest query and answer together, and the length of a packed row")
-    max_new_tokens: int = Field(512, gt=0)
-    temperature: float = Field(1.0, gt=0, description="of sampling and of every logprob")
     top_p: float = Field(0.9, gt=0, le=1, description="of sampling alone (report)")
     kl_coefficient: float = Field(0.04, ge=0, description="report")
     kl: KL = "k1"
@@ -66,18 +51,16 @@ class PPOConfig(BaseModel):
     lam: float = Field(0.95, ge=0, le=1)
     whiten: bool = True
     epochs: int = Field(1, gt=0, description="passes over a step's answers")
-    minibatches: int = Field(1, gt=0, description="updates a pass")
     policy_clip: float = Field(0.2, gt=0)
     value_clip: float = Field(0.15, gt=0, description="absolute distance from the old value (report)")
-    policy: OptimizerConfig = OptimizerConfig(lr=1e-6)
     value: OptimizerConfig = OptimizerConfig(lr=5e-6)
     pretrain_coefficient: float = Field(0.0, ge=0, description="of the language-model loss on pretraining text; 0: none")
     pretrain_batch_tokens: int = Field(4096, gt=0)
-    rows_at_once: int = Field(32, gt=0, description="packed rows of one pass")
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    reduce_precision: Literal["float32", "bfloat16"] = "float32"
-    kl_stop: float | None = Field(None, gt=0, description="nats an answer from the reference at which training ends")
-    checkpoint_every: int = Field(20, gt=0)
+
+    @property
+    def total_steps(self) -> int:
+        """Warm-up and policy updates."""
+        return self.warmup_steps + self.steps
 
 
 def reinforce(
@@ -92,14 +75,13 @@ def reinforce(
     shards: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Train the chat model in the folder `policy` against the reward model in `reward` and write the result into `out`.
+    """Train the chat model `policy` against the reward model in `reward` and write the result as a chat model into `out`.
 
     shards: token shards of pretraining text, needed where `pretrain_coefficient` is not 0. Returns the run's metrics.
     """
     if config.pretrain_coefficient and shards is None:
         raise UserError("pretrain_coefficient is set, but no shards are named: name the shards, or set it to 0")
-    if config.queries % ranks.world:
-        raise UserError(f"queries {config.queries} do not divide among {ranks.world} ranks: make queries a multiple of them")
+    check_shares(config, ranks.world)
     work.mkdir(parents=True, exist_ok=True)
     arguments = {
         "config": config.model_dump(),
@@ -110,11 +92,7 @@ def reinforce(
         "work": str(work),
     }
     model, metrics, samples = ranks.run(reinforce_rank, arguments, progress)
-    tokenizer = Tokenizer.load(policy)
-    generation = {"eos_token_id": tokenizer.eos_token_ids, "pad_token_id": tokenizer.pad_token_id}
-    write_model(out, model.config, memory_tensors(model), generation)
-    tokenizer.save(out)
-    shutil.copyfile(work / "metrics.jsonl", out / "metrics.jsonl")
+    write_chat_model(out, model, load_tokenizer(policy), work, base=policy, lora=config.lora)
     write_json(out / "samples.json", samples)
     return metrics
 
@@ -131,120 +109,68 @@ def reinforce_rank(
     progress: Progress,
 ) -> tuple[Transformer, dict[str, Any], list[dict[str, Any]]]:
     """One rank's part of `reinforce`: the trained policy, the metrics, and answers from before and after."""
-    settings = PPOConfig(**config)
-    text = None if shards is None else Path(shards)
+    settings, text = PPOConfig(**config), None if shards is None else Path(shards)
     run = PPO(settings, seed=seed, policy=Path(policy), reward=Path(reward), shards=text, work=Path(work), group=group)
-    return run.train(progress)
+    model, metrics, samples = run.train(progress)
+    metrics["record"]["generate_share"] = run.generate_seconds / max(metrics["record"]["train_seconds"], 1e-9)
+    return model, metrics | {"warmup_steps": settings.warmup_steps}, samples
 
 
-class PPO:
+class PPO(OnPolicy):
     """One rank's four models and their state."""
 
     def __init__(
         self, config: PPOConfig, *, seed: int, policy: Path, reward: Path, shards: Path | None, work: Path, group: Group
     ) -> None:
-        self.config, self.seed, self.work, self.group = config, seed, work, group
-        self.device, self.dtype = group.device, training_dtype(config.precision, group.device)
-        chat, judge = load_checkpoint(policy), load_checkpoint(reward)
+        super().__init__(config, seed=seed, policy=policy, work=work, group=group)
+        judge = load_checkpoint(reward)
         if not judge.config.scores:
             raise UserError(f"{reward}: a language model where a reward model is needed; kwen train reward makes one")
-        if judge.config.vocab_size != chat.config.vocab_size:
+        if judge.config.vocab_size != self.checkpoint.config.vocab_size:
             raise UserError(f"{reward}: its vocabulary is not that of {policy}; train both from one family")
-        self.policy = build_model(chat, torch.float32, self.device).train()
-        self.reference = build_model(chat, torch.float32, self.device).requires_grad_(False).train()
+        self.config = config
+        self.reference = self.frozen_copy()
         self.reward = scoring_model(judge, self.device).requires_grad_(False)
         self.value = scoring_model(judge, self.device).train()
-        self.policy_optimizer = Optimizer(self.policy, config.policy, group)
         self.value_optimizer = Optimizer(self.value, config.value, group)
         self.moments = RunningMoments()
-        self.tokenizer = Tokenizer.load(policy)
-        template = self.tokenizer.chat_template or chat.chat_template
-        room = config.sequence_length - config.max_new_tokens - 1  # an im_end that the reward model reads may follow
-        self.queries, self.counts = query_tokens(config.data, self.tokenizer, template, seed, room)
+        room = self.longest_query - 1  # an im_end that the reward model reads may follow
+        self.queries, self.counts = query_tokens(config.data, self.tokenizer, self.template, seed, room)
         self.end = self.tokenizer.control_id(IM_END)
         self.pretraining: Batches | None = None
         if config.pretrain_coefficient and shards is not None:
             rows = max(group.world, config.pretrain_batch_tokens // config.sequence_length // group.world * group.world)
             documents = Documents.from_shards(TokenShards(shards / "train"))
             self.pretraining = Batches(documents, row_length=config.sequence_length, rows=rows, seed=seed)
-        self.name = json_hash(
-            {"config": config.model_dump(mode="json"), "seed": seed, "model": asdict(chat.config), **self.counts}
-        )
-
-    def train(self, progress: Progress) -> tuple[Transformer, dict[str, Any], list[dict[str, Any]]]:
-        """All steps from where the last start of this run stopped; policy, metrics, and samples from before and after."""
-        config = self.config
-        total = config.warmup_steps + config.steps
-        step = self._resume()
-        log = MetricsLog(self.work / "metrics.jsonl", step) if self.group.rank == 0 else None
-        stopped, generating, began = None, 0.0, time.monotonic()
-        while step < total:
-            facts = self.step(step)
-            generating += facts.pop("generate_seconds")
-            step += 1
-            if log is not None:
-                log.write({"step": step, **facts})
-            progress(step, total, **{key: facts[key] for key in ("score", "kl", "length")})
-            if config.kl_stop is not None and facts["kl"] > config.kl_stop:
-                if facts["kl"] > EXPLODED * config.kl_stop:
-                    raise UserError(
-                        f"step {step}: the KL of an answer burst to {facts['kl']:.3g} nats (kl_stop is {config.kl_stop}); the "
-                        f"checkpoint before it is kept in {self.work / 'checkpoint'}: lower policy.lr or raise kl_coefficient"
-                    )
-                stopped = step
-                break
-            if step % config.checkpoint_every == 0 and step < total:
-                self._save(step)
-        if log is not None:
-            log.close()
-        wall = time.monotonic() - began
-        metrics = {
-            "steps": config.steps,
-            "warmup_steps": config.warmup_steps,
-            "parameters": self.policy.config.num_parameters,
-            **self.counts,
-            **({"stopped_by_kl": stopped} if stopped else {}),
-            "record": {"train_seconds": wall, "generate_share": generating / max(wall, 1e-9)},
-        }
-        samples = before_and_after(self) if self.group.rank == 0 else []
-        return self.policy.eval(), metrics, samples
+        self.generate_seconds = 0.0
+        self.name_run(reward=[p.double().sum().item() for p in self.reward.parameters()])
 
     def step(self, step: int) -> dict[str, float]:
         """One step, in place; its figures over all ranks."""
         config, group = self.config, self.group
         warming = step < config.warmup_steps
 
-        # 1. Queries: a share of the step's for each rank.
-        numbers = queries_of_step(len(self.queries), config.queries, self.seed, step)
-        own = slice(group.rank * config.queries // group.world, (group.rank + 1) * config.queries // group.world)
-        prompts = [(number, self.queries[number]) for number in numbers[own]]
-
-        # 2. Answers from the policy as it is, through the shared engine.
+        # 1. Answers to this step's queries from the policy as it is, through the shared engine.
         start = time.monotonic()
-        seeds = np.random.Generator(np.random.PCG64([self.seed, step, 1])).integers(2**62, size=config.queries * config.samples)
-        share = slice(own.start * config.samples, own.stop * config.samples)
-        rollouts = self._roll_out(prompts, seeds[share].tolist())
-        generate_seconds = time.monotonic() - start
+        rollouts = self.answers(step)
+        self.generate_seconds += time.monotonic() - start
 
-        # 3. What the models say: logprobs of policy and reference, values, and the score at the final im_end.
-        order = np.random.Generator(np.random.PCG64([self.seed, step, 2])).permutation(len(rollouts))
-        parts = np.array_split(order, config.minibatches)
-        layout = (config.sequence_length, config.rows_at_once, self.device)
-        minibatches = [pack_rollouts(rollouts, part.tolist(), *layout) for part in parts]
-        packs = [pack for packs in minibatches for pack in packs]
+        # 2. What the models say: logprobs of policy and reference, values, and the score at the final im_end.
+        minibatches = self.minibatches(rollouts, step)
+        packs = [pack for minibatch in minibatches for pack in minibatch]
         with torch.no_grad():
             old = [rollout_logprobs(self.policy, pack, config.temperature, self.dtype) for pack in packs]
             reference = [rollout_logprobs(self.reference, pack, config.temperature, self.dtype)[0] for pack in packs]
             values = [rollout_values(self.value, pack, self.dtype) for pack in packs]
-        scores = torch.tensor(score_rows(self.reward, [self.as_scored(rollout) for rollout in rollouts]), device=self.device)
+        scores = torch.tensor(self.judged(rollouts), device=self.device)
         self._check_scores(scores, step)
 
-        # 4. The score is normalised before the KL is taken off, so that the coefficient keeps its meaning.
-        mean, deviation = self.moments.update(scores, group)
+        # 3. The score is normalised before the KL is taken off, so that the coefficient keeps its meaning.
+        self.moments.update(scores, group)
         unended = torch.tensor([0.0 if rollout.ended else config.unended_penalty for rollout in rollouts], device=self.device)
         final = self._normalize(scores) - unended
 
-        # 5. Rewards of tokens, advantages by GAE, returns; then the advantages are whitened over the global batch.
+        # 4. Rewards of tokens, advantages by GAE, returns; then the advantages are whitened over the global batch.
         kls = [kl_estimate(logprobs, ref, config.kl) for (logprobs, _), ref in zip(old, reference, strict=True)]
         rewards = [
             token_rewards(final[pack.rollouts], kl, pack.mask, config.kl_coefficient) for pack, kl in zip(packs, kls, strict=True)
@@ -253,46 +179,47 @@ class PPO:
             generalized_advantages(reward, value, pack.mask, config.gamma, config.lam)
             for pack, reward, value in zip(packs, rewards, values, strict=True)
         ]
-        returns = [pair[1] for pair in estimates]
-        advantages = [pair[0] for pair in estimates]
+        advantages, returns = [pair[0] for pair in estimates], [pair[1] for pair in estimates]
         if config.whiten:
             advantages = _whitened(advantages, packs, group)
 
-        # 6. Updates: the value model always, the policy after the warm-up.
-        sums: dict[str, float] = {}
-        for _ in range(config.epochs):
+        # 5. Updates: the value model always, the policy after the warm-up.
+        sums = dict.fromkeys(("value_loss", "value_clipped", *(() if warming else self._policy_sums())), 0.0)
+        for epoch in range(config.epochs):
             first = 0
-            for minibatch in minibatches:
+            for number, minibatch in enumerate(minibatches):
                 chosen = range(first, first + len(minibatch))
                 first += len(minibatch)
-                count = float(group.add(torch.tensor(float(sum(pack.actions for pack in minibatch)))))
+                _, count = self.sizes(minibatch)
                 for i in chosen:
                     _add(sums, self._value_loss(packs[i], values[i], returns[i], count))
-                self._update(self.value, self.value_optimizer, config.value)
+                self._update_value()
                 if warming:
                     continue
                 for i in chosen:
                     _add(sums, self._policy_loss(packs[i], old[i][0], advantages[i], count))
                 if self.pretraining is not None:
-                    _add(sums, self._pretraining_loss(step - config.warmup_steps))
-                _add(sums, {"grad_norm": self._update(self.policy, self.policy_optimizer, config.policy) / group.world})
+                    update = ((step - config.warmup_steps) * config.epochs + epoch) * config.minibatches + number
+                    _add(sums, self._pretraining_loss(update))
+                _add(sums, {"grad_norm": self.update(step - config.warmup_steps) / group.world})
 
-        # 7. Figures.
+        # 6. Figures.
         updates = config.epochs * config.minibatches
         facts = {name: total / updates for name, total in add_up(sums, group).items()}
-        told = {"entropies": [entropy for _, entropy in old], "kls": kls, "values": values, "returns": returns}
-        facts |= rollout_figures(rollouts, packs, scores, **told, group=group)
-        return facts | {"score": mean, "score_deviation": deviation, "generate_seconds": generate_seconds}
+        entropies = [entropy for _, entropy in old]
+        facts |= answer_figures(rollouts, group, scores=scores, packs=packs, entropies=entropies, kls=kls)
+        return facts | _value_figures(packs, values, returns, group)
 
-    def _roll_out(self, prompts: list[tuple[int, list[int]]], seeds: list[int]) -> list[Rollout]:
-        config = self.config
-        return roll_out(
-            self.policy, self.tokenizer, prompts, seeds, samples=config.samples, max_new_tokens=config.max_new_tokens,
-            temperature=config.temperature, top_p=config.top_p, stop_token_ids=self.tokenizer.eos_token_ids,
-        )  # fmt: skip
+    def _policy_sums(self) -> list[str]:
+        """The sums of a policy update: all ranks name them, also one that has no answer in a minibatch."""
+        names = ["policy_loss", "policy_clipped", "drift", "ratio", "grad_norm"]
+        return names if self.pretraining is None else [*names, "pretrain_loss"]
 
-    def as_scored(self, rollout: Rollout) -> list[int]:
-        """The answer as the reward model was taught to read one: it ends with im_end, also where the policy did not write it."""
+    def judged(self, rollouts: Sequence[Rollout]) -> list[float]:
+        """The reward model's scores; every answer is given to it as it was taught to read one: ending in im_end."""
+        return score_rows(self.reward, [self._as_scored(rollout) for rollout in rollouts])
+
+    def _as_scored(self, rollout: Rollout) -> list[int]:
         token_ids = rollout.token_ids
         return token_ids if token_ids[-1] == self.end else [*(token_ids[:-1] if rollout.ended else token_ids), self.end]
 
@@ -345,37 +272,50 @@ class PPO:
         (self.config.pretrain_coefficient * loss).backward()
         return {"pretrain_loss": float(loss.detach())}
 
-    def _update(self, model: Transformer, optimizer: Optimizer, config: OptimizerConfig) -> float:
-        """Add the gradients of all ranks, clip, step unless the norm is no number; the norm."""
-        parameters = [p for p in model.parameters() if p.grad is not None]
+    def _update_value(self) -> None:
+        """The value model's step, as `update` is the policy's."""
+        parameters = list(self.value.parameters())
+        for p in parameters:
+            if p.grad is None:
+                p.grad = torch.zeros_like(p)
         self.group.add_gradients(parameters, getattr(torch, self.config.reduce_precision))
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.clip, foreach=True))
-        if math.isfinite(norm):
-            optimizer.step(1.0)
+        if math.isfinite(float(torch.nn.utils.clip_grad_norm_(parameters, self.config.value.clip, foreach=True))):
+            self.value_optimizer.step(1.0)
         for p in parameters:
             p.grad = None
-        return norm
 
-    def _save(self, step: int) -> None:
-        tensors = {f"policy/{name}": p.data for name, p in self.policy.named_parameters()}
-        tensors |= {f"value/{name}": p.data for name, p in self.value.named_parameters()}
-        tensors |= {f"policy_optimizer/{name}": tensor for name, tensor in self.policy_optimizer.state_dict().items()}
-        tensors |= {f"value_optimizer/{name}": tensor for name, tensor in self.value_optimizer.state_dict().items()}
-        if self.group.rank == 0:
-            save_checkpoint(self.work / "checkpoint", tensors, {"run": self.name, "step": step, "moments": self.moments.state()})
+    def extra_state(self) -> dict[str, Any]:
+        """The running moments too."""
+        return super().extra_state() | {"moments": self.moments.state()}
 
-    def _resume(self) -> int:
-        found = load_state(self.work / "checkpoint", self.name)
-        if found is None:
-            return 0
-        tensors, state = found
-        for part, model in (("policy/", self.policy), ("value/", self.value)):
-            for name, p in model.named_parameters():
-                p.data.copy_(tensors[part + name])
-        for part, optimizer in (("policy_optimizer/", self.policy_optimizer), ("value_optimizer/", self.value_optimizer)):
-            optimizer.load_state_dict({name[len(part) :]: t for name, t in tensors.items() if name.startswith(part)})
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take up what `extra_state` gave."""
+        super().load_extra_state(state)
         self.moments.load(state["moments"])
-        return state["step"]
+
+    def extra_tensors(self) -> dict[str, Tensor]:
+        """The value model and its optimiser."""
+        tensors = {f"value/{name}": p.data for name, p in self.value.named_parameters()}
+        return tensors | {f"value_optimizer/{name}": tensor for name, tensor in self.value_optimizer.state_dict().items()}
+
+    def load_extra_tensors(self, tensors: Mapping[str, Tensor]) -> None:
+        """Take up what `extra_tensors` gave."""
+        for name, p in self.value.named_parameters():
+            p.data.copy_(tensors[f"value/{name}"])
+        prefix = "value_optimizer/"
+        own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        self.value_optimizer.load_state_dict(own)
+
+
+def _value_figures(packs: Sequence[Pack], values: Sequence[Tensor], returns: Sequence[Tensor], group: Group) -> dict[str, float]:
+    """The mean return of a token, and how much of the returns' variance the values foretold."""
+    flat = torch.cat([part[pack.mask] for part, pack in zip(returns, packs, strict=True)]).double()
+    errors = flat - torch.cat([part[pack.mask] for part, pack in zip(values, packs, strict=True)]).double()
+    totals = add_up(product_sums(flat, errors) | {"count": float(len(flat))}, group)
+    count = max(totals["count"], 1.0)
+    variance, of_errors, _ = moments(totals, count)
+    explained = 1 - of_errors / variance if variance > 1e-12 else 0.0
+    return {"return": totals["x"] / count, "explained_variance": explained}
 
 
 def _whitened(advantages: list[Tensor], packs: list[Pack], group: Group) -> list[Tensor]:

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from kwen.align.chat_model import load_tokenizer
 from kwen.align.rollouts import Rollout, roll_out
 from kwen.align.verifiable import Task, TaskSource, score_answers, task_tokens
 from kwen.errors import UserError
@@ -90,7 +91,7 @@ def sample_rank(
     settings = RejectionConfig(**config)
     checkpoint = load_checkpoint(Path(policy))
     model = build_model(checkpoint, training_dtype("auto", group.device), group.device).eval()
-    tokenizer = Tokenizer.load(Path(policy))
+    tokenizer = load_tokenizer(Path(policy))
     room = settings.sequence_length - settings.max_new_tokens
     template = tokenizer.chat_template or checkpoint.chat_template
     queries, tasks, counts = task_tokens(settings.data, tokenizer, template, seed, room)

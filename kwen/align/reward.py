@@ -17,7 +17,9 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from kwen.align.chat_model import chat_tokenizer
 from kwen.align.datasets import render_conversation
+from kwen.align.lora import LoRAConfig, add_lora, fold_adapter
 from kwen.align.preferences import PairSource, pairs, tokenize_pairs
 from kwen.errors import UserError
 from kwen.files import write_json
@@ -42,6 +44,7 @@ class RewardConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
     data: list[PairSource] = []
     default_system: str | None = None
+    lora: LoRAConfig | None = None
     training: TrainingConfig
 
 
@@ -91,15 +94,17 @@ def train_reward(
     if not config.data:
         raise UserError("the reward model has no pairs to learn from: name a source under data")
     work.mkdir(parents=True, exist_ok=True)
-    tokenizer = Tokenizer.load(base)
-    tokenizer = tokenizer if tokenizer.chat_template else tokenizer.for_chat(config.default_system)
+    tokenizer = chat_tokenizer(base, config.default_system)
     shown = (pair for source in config.data for pair in pairs(source, seed))
     documents, _, counts = tokenize_pairs(shown, tokenizer, longest=config.training.sequence_length, progress=progress)
     assert documents.trained is not None and documents.splits is not None
     for name in ("tokens", "offsets", "trained", "splits"):
         np.save(work / f"{name}.npy", getattr(documents, name))
-    arguments = {"config": config.training.model_dump(), "seed": seed, "base": str(base), "work": str(work), "data": counts}
+    settings = {"config": config.training.model_dump(), "lora": config.lora and config.lora.model_dump()}
+    arguments = {**settings, "seed": seed, "base": str(base), "work": str(work), "data": counts}
     model, metrics = ranks.run(train_reward_rank, arguments, progress)
+    if config.lora is not None:
+        fold_adapter(model)
     write_model(out, model.config, memory_tensors(model), {"pad_token_id": tokenizer.pad_token_id})
     tokenizer.save(out)
     shutil.copyfile(work / "metrics.jsonl", out / "metrics.jsonl")
@@ -108,14 +113,24 @@ def train_reward(
 
 
 def train_reward_rank(
-    group: Group, *, config: dict[str, Any], seed: int, base: str, work: str, data: dict[str, Any], progress: Progress
+    group: Group,
+    *,
+    config: dict[str, Any],
+    lora: dict[str, Any] | None,
+    seed: int,
+    base: str,
+    work: str,
+    data: dict[str, Any],
+    progress: Progress,
 ) -> tuple[Transformer, dict[str, Any]]:
     """One rank's part of `train_reward`: the trained model and the metrics."""
     training = TrainingConfig(**config)
     model = scoring_model(load_checkpoint(Path(base)), group.device)
+    if lora is not None:
+        add_lora(model, LoRAConfig(**lora), seed)
     parts = [np.load(Path(work) / f"{name}.npy", allow_pickle=False) for name in ("tokens", "offsets", "trained", "splits")]
     batches = Batches(Documents(*parts), row_length=training.sequence_length, rows=training.rows, seed=seed)
-    run = {"seed": seed, "data": data, "objective": "pairwise logistic"}
+    run = {"seed": seed, "data": data, "objective": "pairwise logistic", **({"lora": lora} if lora else {})}
     metrics = train(
         model, batches, training, group=group, work=Path(work), run=run, objective=PairwiseLogistic, progress=progress
     )

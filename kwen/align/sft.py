@@ -1,6 +1,6 @@
 """Supervised fine-tuning: a base model learns to answer in ChatML (report section 3.1)."""
 
-import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +8,11 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
+from kwen.align.chat_model import chat_tokenizer, write_chat_model
 from kwen.align.datasets import ChatSource, tokenize_conversations
+from kwen.align.lora import LoRAConfig, add_lora
 from kwen.files import write_json
 from kwen.model.formats.checkpoint import build_model
-from kwen.model.formats.huggingface import memory_tensors, write_model
 from kwen.model.formats.load import load_checkpoint
 from kwen.model.transformer import Transformer
 from kwen.progress import Progress, silent
@@ -24,12 +25,16 @@ from kwen.train.parallel import Group, Ranks
 
 
 class SFTConfig(BaseModel):
-    """Fine-tuning data and training. `masking`: "team" is the report's (7.2), "content" trains answers and their end alone."""
+    """Fine-tuning data and training. `masking`: "team" is the report's (7.2), "content" trains answers and their end alone.
+
+    `default_system` is for models without a chat template of their own.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     data: list[ChatSource] = Field(min_length=1)
     masking: Masking = "team"
     default_system: str | None = DEFAULT_SYSTEM
+    lora: LoRAConfig | None = None
     training: TrainingConfig
 
 
@@ -41,41 +46,54 @@ def finetune(
     out: Path,
     work: Path,
     ranks: Ranks,
+    show: Callable[[Documents, Tokenizer], None] | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Fine-tune the model in the folder `base` and write the chat model as a Hugging Face folder into `out`.
+    """Fine-tune the model at `base` (whatever `kwen.load` reads from disk) and write the chat model as a folder into `out`.
 
-    work: keeps checkpoints and metrics between interruptions. Returns the run's metrics.
+    work: keeps checkpoints and metrics between interruptions. show: called with the data before training begins. Returns the
+    run's metrics.
     """
     work.mkdir(parents=True, exist_ok=True)
-    tokenizer = Tokenizer.load(base).for_chat(config.default_system)
+    tokenizer = chat_tokenizer(base, config.default_system)
     longest = config.training.sequence_length
     documents, counts = tokenize_conversations(
         list(config.data), tokenizer, seed=seed, masking=config.masking, longest=longest, progress=progress
     )
     assert documents.trained is not None
+    if show is not None:
+        show(documents, tokenizer)
     np.save(work / "tokens.npy", documents.tokens)
     np.save(work / "offsets.npy", documents.offsets)
     np.save(work / "trained.npy", documents.trained)
-    arguments = {"config": config.training.model_dump(), "seed": seed, "base": str(base), "work": str(work), "data": counts}
+    settings = {"config": config.training.model_dump(), "lora": config.lora and config.lora.model_dump()}
+    arguments = {**settings, "seed": seed, "base": str(base), "work": str(work), "data": counts}
     model, metrics = ranks.run(finetune_rank, arguments, progress)
-    generation = {"eos_token_id": tokenizer.eos_token_ids, "pad_token_id": tokenizer.pad_token_id}
-    write_model(out, model.config, memory_tensors(model), generation)
-    tokenizer.save(out)
-    shutil.copyfile(work / "metrics.jsonl", out / "metrics.jsonl")
+    write_chat_model(out, model, tokenizer, work, base=base, lora=config.lora)
     write_json(out / "data.json", counts)
     return metrics | counts
 
 
 def finetune_rank(
-    group: Group, *, config: dict[str, Any], seed: int, base: str, work: str, data: dict[str, Any], progress: Progress
+    group: Group,
+    *,
+    config: dict[str, Any],
+    lora: dict[str, Any] | None,
+    seed: int,
+    base: str,
+    work: str,
+    data: dict[str, Any],
+    progress: Progress,
 ) -> tuple[Transformer, dict[str, Any]]:
     """One rank's part of `finetune`: the trained model and the metrics."""
     training = TrainingConfig(**config)
     model = build_model(load_checkpoint(Path(base)), torch.float32, group.device)
+    if lora is not None:
+        add_lora(model, LoRAConfig(**lora), seed)
     parts = [np.load(Path(work) / f"{name}.npy", allow_pickle=False) for name in ("tokens", "offsets", "trained")]
     batches = Batches(
         Documents(*parts), row_length=training.sequence_length, rows=training.rows, seed=seed, packing=training.packing
     )
-    metrics = train(model, batches, training, group=group, work=Path(work), run={"seed": seed, "data": data}, progress=progress)
+    run = {"seed": seed, "data": data, **({"lora": lora} if lora else {})}
+    metrics = train(model, batches, training, group=group, work=Path(work), run=run, progress=progress)
     return model, metrics | {"epochs": training.steps * training.rows / batches.rows_per_epoch}

@@ -16,7 +16,7 @@ from kwen.family.build import build as build_family
 from kwen.family.checking import read_yaml
 from kwen.family.describe import clock, describe, size
 from kwen.family.estimate import earlier_times
-from kwen.family.graph import Step, plan, select
+from kwen.family.graph import Step, in_short, plan, select
 from kwen.family.launch import refuse_torchrun, resolve_ranks
 from kwen.family.recipe import load_recipe
 from kwen.family.stages import check_ready, family_nodes
@@ -73,7 +73,7 @@ def status(run: Annotated[Path, typer.Argument(help="A run's folder, such as run
         space = "" if manifest is None else size(manifest.size)
         console.print(f"  {state:<7} {step.node.name:<11} {space:>9} {took:>8}   {facts}", soft_wrap=True, markup=False)
         if step.state != "done" and manifest is not None:
-            console.print(f"{'':22}{'; '.join(step.reasons)}", soft_wrap=True, markup=False, style="dim")
+            console.print(f"{'':22}{in_short(step.reasons)}", soft_wrap=True, markup=False, style="dim")
 
 
 def run_recipe(run: Path) -> Path:
@@ -93,7 +93,7 @@ def _refuse_other_family(run: Path, name: str) -> None:
 def _print_plan(console: Console, steps: list[Step]) -> None:
     words = {"done": "keep", "build": "build", "maybe": "maybe"}
     for step in steps:
-        console.print(f"  {words[step.state]:<6} {step.node.name:<11} {'; '.join(step.reasons)}", soft_wrap=True, markup=False)
+        console.print(f"  {words[step.state]:<6} {step.node.name:<11} {in_short(step.reasons)}", soft_wrap=True, markup=False)
     states = [step.state for step in steps]
     console.print(
         f"  {states.count('build')} to build, {states.count('maybe')} more if an input changes, {states.count('done')} up to date"

@@ -10,7 +10,13 @@ import typer
 from pydantic import BaseModel, ConfigDict, PositiveInt
 from rich.console import Console
 
+from kwen.align.datasets import KINDS, ChatFile, chat_file_kind
+from kwen.align.distill import DistillConfig, distill
+from kwen.align.dpo import DPOConfig, train_dpo
+from kwen.align.grpo import GRPOConfig, train_grpo
 from kwen.align.ppo import PPOConfig, reinforce
+from kwen.align.preview import preview
+from kwen.align.rejection import RejectionConfig, sample_right_answers
 from kwen.align.reward import RewardConfig, train_reward
 from kwen.align.sft import SFTConfig, finetune
 from kwen.cli.display import one_line_progress
@@ -19,6 +25,8 @@ from kwen.family.checking import override, read_yaml, validate
 from kwen.files import folder_aside
 from kwen.pretrain.base import PretrainConfig, pretrain
 from kwen.progress import Progress
+from kwen.text.tokenizer import Tokenizer
+from kwen.train.batches import Documents
 from kwen.train.parallel import Ranks
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
@@ -67,6 +75,35 @@ class PPOFile(_Place):
     ppo: PPOConfig
 
 
+class DPOFile(_Place):
+    """Settings of `kwen train dpo`: `policy` is a chat model."""
+
+    policy: Path
+    dpo: DPOConfig
+
+
+class GRPOFile(_Place):
+    """Settings of `kwen train grpo`: `policy` is a chat model."""
+
+    policy: Path
+    grpo: GRPOConfig
+
+
+class DistillFile(_Place):
+    """Settings of `kwen train distill`: `policy` learns from `teacher`, both chat models."""
+
+    policy: Path
+    teacher: Path
+    distill: DistillConfig
+
+
+class RejectionFile(_Place):
+    """Settings of `kwen train rejection`: `policy` is a chat model."""
+
+    policy: Path
+    rejection: RejectionConfig
+
+
 Settings = TypeVar("Settings", bound=_Place)
 
 
@@ -89,10 +126,15 @@ def pretrain_command(config: ConfigFile, sets: Sets = None) -> None:
 
 @app.command("sft")
 def sft_command(config: ConfigFile, sets: Sets = None) -> None:
-    """Fine-tune a base model on conversations."""
+    """Fine-tune a model on conversations."""
     settings = _read(SFTFile, config, sets)
+    for source in settings.sft.data:
+        if isinstance(source, ChatFile):
+            typer.echo(f"{source.path}: {KINDS[chat_file_kind(source)]}", err=True)
     with _stage("chat-sft", settings) as (out, work, ranks, progress):
-        finetune(settings.sft, seed=settings.seed, base=settings.base, out=out, work=work, ranks=ranks, progress=progress)
+        finetune(
+            settings.sft, seed=settings.seed, base=settings.base, out=out, work=work, ranks=ranks, show=_show, progress=progress
+        )
 
 
 @app.command("reward")
@@ -121,6 +163,51 @@ def ppo_command(config: ConfigFile, sets: Sets = None) -> None:
             ranks=ranks,
             progress=progress,
         )
+
+
+@app.command("dpo")
+def dpo_command(config: ConfigFile, sets: Sets = None) -> None:
+    """Train a chat model on pairs of answers, without a reward model."""
+    settings = _read(DPOFile, config, sets)
+    with _stage("chat", settings) as (out, work, ranks, progress):
+        train_dpo(settings.dpo, seed=settings.seed, policy=settings.policy, out=out, work=work, ranks=ranks, progress=progress)
+
+
+@app.command("grpo")
+def grpo_command(config: ConfigFile, sets: Sets = None) -> None:
+    """Train a chat model on tasks whose answers can be checked (GRPO, GSPO, DAPO, CISPO)."""
+    settings = _read(GRPOFile, config, sets)
+    with _stage("chat", settings) as (out, work, ranks, progress):
+        train_grpo(settings.grpo, seed=settings.seed, policy=settings.policy, out=out, work=work, ranks=ranks, progress=progress)
+
+
+@app.command("distill")
+def distill_command(config: ConfigFile, sets: Sets = None) -> None:
+    """Train a chat model on its own answers towards a larger one of the same tokenizer."""
+    settings = _read(DistillFile, config, sets)
+    with _stage("chat", settings) as (out, work, ranks, progress):
+        distill(
+            settings.distill, seed=settings.seed, policy=settings.policy, teacher=settings.teacher, out=out, work=work,
+            ranks=ranks, progress=progress,
+        )  # fmt: skip
+
+
+@app.command("rejection")
+def rejection_command(config: ConfigFile, sets: Sets = None) -> None:
+    """Sample answers to tasks and keep the right ones as conversations for SFT."""
+    settings = _read(RejectionFile, config, sets)
+    with _stage("conversations", settings) as (out, work, ranks, progress):
+        sample_right_answers(
+            settings.rejection, seed=settings.seed, policy=settings.policy, out=out, work=work, ranks=ranks, progress=progress
+        )
+
+
+def _show(documents: Documents, tokenizer: Tokenizer) -> None:
+    """Three examples as the model will see them, before the first step."""
+    console = Console(stderr=True)
+    for text in preview(documents, tokenizer):
+        console.print(text)
+        console.print()
 
 
 def _read(kind: type[Settings], path: Path, sets: list[str] | None) -> Settings:

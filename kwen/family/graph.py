@@ -110,6 +110,12 @@ def why_stale(node: Node, folder: Path, seed: int, inputs: Mapping[str, str], ca
     return [harm] if harm else []
 
 
+def in_short(reasons: Sequence[str], most: int = 4) -> str:
+    """Reasons in one line for people: the first ones, and how many more there are."""
+    more = len(reasons) - most
+    return "; ".join([*reasons[:most], *([f"and {more} more"] if more > 0 else [])])
+
+
 def _differences(node: Node, manifest: Manifest, seed: int, inputs: Mapping[str, str]) -> list[str]:
     reasons = []
     if manifest.stage_version != node.stage.version:

@@ -49,8 +49,8 @@ ALIGNED = ("comparisons", *REWARDS, "chat", "online", "judging")
 
 
 class EvalsConfig(BaseModel):
-    """What is measured: `tasks` on the chat models, bits a byte of the corpus's held-out text on all base models, and where
-    there is RLHF on the models before and after it.
+    """What is measured: `tasks` on the largest SFT model and on the model after RLHF, bits a byte of the corpus's held-out text
+    on all base models, and where there is RLHF on the models before and after it.
 
     `limit` takes the first items of each task; held-out text is read whole.
     """

@@ -156,7 +156,8 @@ def make_evals(job: Job) -> dict[str, Any]:
     from kwen.evals.run import evaluate
 
     asked = {name: ["perplexity"] for name in job.inputs if name in BASES}
-    asked |= {name: list(job.settings.tasks) for name in job.inputs if name in (*CHATS, "chat") and job.settings.tasks}
+    answering = [name for name in job.inputs if name in CHATS][-1:] + [name for name in job.inputs if name == "chat"]
+    asked |= {name: list(job.settings.tasks) for name in answering if job.settings.tasks}
     if "chat" in job.inputs:  # what RLHF costs on plain text
         for name in ("chat-sft", "chat"):
             asked[name] = ["perplexity", *asked.get(name, [])]
@@ -166,7 +167,8 @@ def make_evals(job: Job) -> dict[str, Any]:
         if not kept.is_file():
             lm = load(job.inputs[name])
             told = _part_of(job.progress, index, len(asked), model=name)
-            places = {"data": job.inputs["corpus"], "out": job.work / "answers" / name, "baselines": True, "progress": told}
+            places: dict[str, Any] = {"data": job.inputs["corpus"], "out": job.work / "answers" / name, "progress": told}
+            places["baselines"] = True
             text = [task for task in tasks if task == "perplexity"]  # read whole, whatever the limit
             questions = [task for task in tasks if task not in text]
             results = evaluate(lm, text, limit=None, **places) if text else {}

@@ -6,7 +6,7 @@ from typing import Protocol
 
 from kwen.family.artifact import Manifest
 from kwen.family.describe import clock, describe, describe_facts
-from kwen.family.graph import Step
+from kwen.family.graph import Step, in_short
 
 
 class Watcher(Protocol):
@@ -48,7 +48,7 @@ class PlainLines:
 
     def started(self, name: str, reasons: Sequence[str]) -> None:
         self._last_time, self._last_tenth = time.monotonic(), 0
-        self._line("start", name, "; ".join(reasons))
+        self._line("start", name, in_short(reasons))
 
     def progressed(self, name: str, done: float, total: float, left: float | None, facts: Mapping[str, float | str]) -> None:
         now, tenth = time.monotonic(), int(10 * done / total) if total else 0

@@ -49,3 +49,43 @@ def test_a_wrong_key_is_named_with_the_nearest_right_one(folder: Path, capsys: p
 def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert exit_code(["train", "sft", str(tmp_path / "no.yaml")]) == 2
     assert len(capsys.readouterr().err.strip().splitlines()) == 1
+
+
+@pytest.fixture(scope="module")
+def chat(folder: Path) -> Path:
+    """A chat model with room for an answer."""
+    if not (folder / "base").exists():
+        assert exit_code(["train", "pretrain", str(folder / "base.yaml")]) == 0
+    if not (folder / "chat").exists():
+        assert exit_code(["train", "sft", str(folder / "sft.yaml")]) == 0
+    return folder / "chat"
+
+
+def stage_file(folder: Path, name: str, **settings: object) -> str:
+    path = folder / f"{name}.yaml"
+    path.write_text(yaml.safe_dump({"out": str(folder / name), **settings}))
+    return str(path)
+
+
+def test_alignment_runs_stage_by_stage(folder: Path, chat: Path) -> None:
+    compared = [{"kind": "nanoworld", "count": 30, "topics": ["facts"]}]
+    rewarded = {"data": compared, "training": TRAINING | {"sequence_length": 512}}
+    assert exit_code(["train", "reward", stage_file(folder, "reward", base=str(chat), reward=rewarded)]) == 0
+    answers = {"steps": 1, "queries": 2, "sequence_length": 400, "max_new_tokens": 6, "precision": "float32"}
+    queries = {"data": [{"kind": "nanoworld", "count": 6, "topics": ["facts"]}]}
+    ppo = {**answers, **queries, "warmup_steps": 1}
+    places = {"policy": str(chat), "reward_model": str(folder / "reward")}
+    assert exit_code(["train", "ppo", stage_file(folder, "ppo", **places, ppo=ppo)]) == 0
+    assert exit_code(["train", "dpo", stage_file(folder, "dpo", policy=str(chat), dpo=rewarded)]) == 0
+    distilled = {"policy": str(chat), "teacher": str(folder / "ppo"), "distill": {**answers, **queries}}
+    assert exit_code(["train", "distill", stage_file(folder, "distill", **distilled)]) == 0
+    for made in ("ppo", "dpo", "distill"):
+        assert kwen.load(folder / made).chat([{"role": "user", "content": "Hi"}], max_new_tokens=2)["role"] == "assistant"
+
+
+def test_a_reward_model_is_no_policy_and_says_so(folder: Path, chat: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    ppo = {"steps": 1, "data": [{"kind": "nanoworld", "count": 6}], "sequence_length": 400, "max_new_tokens": 6}
+    places = {"policy": str(chat), "reward_model": str(chat)}
+    assert exit_code(["train", "ppo", stage_file(folder, "wrong", **places, ppo=ppo)]) == 2
+    said = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "a language model where a reward model is needed" in said
