@@ -260,7 +260,7 @@ def family_nodes(recipe: Recipe) -> list[Node]:
     if recipe.evals is not None:
         inputs = ("corpus", *recipe.bases(), *recipe.chats(), *(["chat"] if recipe.chat is not None else []))
         asks_nanoworld = any(task.startswith("nanoworld-") for task in recipe.evals.tasks)
-        asked = {"nanoworld's version": nanoworld_version()} if asks_nanoworld else {}
+        asked = {"nanoworld's version": nanoworld_version("questions", "baseline")} if asks_nanoworld else {}
         nodes.append(Node("evals", STAGES["evals"], {"evals": whole["evals"]}, recipe.evals, inputs, asked))
     shown = {key: value for key, value in whole.items() if key != "expected_seconds"}
     nodes.append(Node("report", STAGES["report"], shown, recipe, tuple(node.name for node in nodes)))
@@ -269,7 +269,7 @@ def family_nodes(recipe: Recipe) -> list[Node]:
 
 def _alignment_nodes(recipe: Recipe, whole: dict[str, Any], models: dict[str, Any]) -> list[Node]:
     """Comparisons, reward models, RLHF and its judging, as far as the recipe names them."""
-    world = {"nanoworld's version": nanoworld_version()}
+    world = {"nanoworld's version": nanoworld_version("prompts", "oracle", "preferences")}
     nodes = []
     sampled = ("comparisons",) if recipe.comparisons is not None else ()
     if recipe.comparisons is not None:
@@ -307,7 +307,7 @@ def _corpus_config(recipe: Recipe, config: dict[str, Any]) -> tuple[dict[str, An
         elif isinstance(source, InterpreterSource):
             sources["the interpreter's version"] = interpreter_version()
         else:
-            sources["nanoworld's version"] = nanoworld_version()
+            sources["nanoworld's version"] = nanoworld_version("documents")
     return config | {"sources": hashed}, sources
 
 
@@ -317,7 +317,8 @@ def _data_config(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], dic
         f"{name}.data.{index}": Path(source["path"]) for index, source in enumerate(config["data"]) if "path" in source
     }
     if any(source["kind"] == "nanoworld" for source in config["data"]):
-        files["nanoworld's version"] = nanoworld_version()
+        made_by = {"chat": "prompts", **dict.fromkeys(REWARDS, "preferences")}.get(name, "dialogues")
+        files["nanoworld's version"] = nanoworld_version(made_by)
     data = [{key: value for key, value in source.items() if key != "path"} for source in config["data"]]
     return config | {"data": data}, files
 
