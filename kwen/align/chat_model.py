@@ -3,11 +3,14 @@
 import shutil
 from pathlib import Path
 
-from kwen.align.lora import LoRAConfig, fold_adapter, save_adapter
+from kwen.align.lora import LoRAConfig, fold_adapter, lora_parameters, save_adapter
 from kwen.model.formats.huggingface import memory_tensors, write_model
 from kwen.model.formats.load import load_checkpoint
 from kwen.model.transformer import Transformer
 from kwen.text.tokenizer import Tokenizer
+from kwen.train.loop import TrainingConfig
+from kwen.train.parallel import Ranks
+from kwen.train.plan import TrainingPlan, training_plan
 
 ADAPTER = "adapter"
 """The folder, inside a model's own, of the adapter that it was trained with."""
@@ -23,6 +26,14 @@ def chat_tokenizer(model: Path, default_system: str | None) -> Tokenizer:
     """The same for a model that learns to chat: its own template where it has one, else ChatML."""
     tokenizer = load_tokenizer(model)
     return tokenizer if tokenizer.chat_template else tokenizer.for_chat(default_system)
+
+
+def plan_of(base: Path, training: TrainingConfig, lora: LoRAConfig | None, ranks: Ranks) -> TrainingPlan:
+    """The plan of training the model at `base`. Raises UserError where it does not fit this machine's memory."""
+    model = load_checkpoint(base).config
+    plan = training_plan(model, training, trained=None if lora is None else lora_parameters(model, lora), world=ranks.world)
+    plan.check()
+    return plan
 
 
 def write_chat_model(

@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from kwen.align.chat_model import load_tokenizer, write_chat_model
+from kwen.align.chat_model import load_tokenizer, plan_of, write_chat_model
 from kwen.align.lora import LoRAConfig, add_lora, lora_layers, without_adapter
 from kwen.align.preferences import PairSource, pairs, tokenize_pairs
 from kwen.align.reward import score_ends
@@ -140,6 +140,7 @@ def train_dpo(
     assert documents.trained is not None and documents.splits is not None
     for name in ("tokens", "offsets", "trained", "splits"):
         np.save(work / f"{name}.npy", getattr(documents, name))
+    plan_of(policy, config.training, config.lora, ranks)
     arguments = {"config": config.model_dump(), "seed": seed, "policy": str(policy), "work": str(work), "data": counts}
     model, metrics = ranks.run(train_dpo_rank, arguments, progress)
     write_chat_model(out, model, tokenizer, work, base=policy, lora=config.lora)

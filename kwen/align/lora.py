@@ -18,6 +18,7 @@ from torch import nn
 
 from kwen.errors import UserError
 from kwen.files import folder_aside
+from kwen.model.config import ModelConfig
 from kwen.model.formats import load_checkpoint
 from kwen.model.formats.adapter import CONFIG, check_base, fingerprint, merged, read_adapter, write_adapter
 from kwen.model.formats.convert import convert
@@ -63,6 +64,17 @@ def add_lora(model: Transformer, config: LoRAConfig, seed: int) -> None:
             bound = down.shape[1] ** -0.5
             down.copy_(torch.empty(down.shape).uniform_(-bound, bound, generator=generator))
             up.zero_()
+
+
+def lora_parameters(model: ModelConfig, config: LoRAConfig) -> int:
+    """How many parameters the adapters of a model have."""
+    D, W = model.hidden_size, model.intermediate_size
+    query, key = model.num_attention_heads * model.head_dim, model.num_key_value_heads * model.head_dim
+    sizes: dict[Target, int] = {
+        "q_proj": D + query, "k_proj": D + key, "v_proj": D + key, "o_proj": query + D,
+        "gate_proj": D + W, "up_proj": D + W, "down_proj": W + D,
+    }  # fmt: skip
+    return model.num_hidden_layers * config.r * sum(sizes[target] for target in config.targets)
 
 
 def _inject(model: Transformer, config: LoRAConfig, modules: list[str]) -> None:

@@ -1,6 +1,5 @@
 """What rollouts answer: conversations that end with a user message, as token ids, chosen by (seed, step)."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -8,6 +7,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from kwen.align.readers import list_of, read_rows
 from kwen.engine.chat_prompt import ChatPrompt
 from kwen.errors import UserError
 from kwen.nanoworld.prompts import TOPICS, Topic, prompts
@@ -24,7 +24,7 @@ class NanoworldQueries(BaseModel):
 
 
 class MessagesQueries(BaseModel):
-    """The conversations of a JSONL file, {"messages": [...]} a line, each up to its last user message."""
+    """The conversations of a file, {"messages": [...]} a row (JSON lines or an array, gzip too), up to the last user message."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["messages"]
@@ -40,16 +40,13 @@ def queries(source: QuerySource, seed: int) -> Iterator[Sequence[Mapping[str, An
         for prompt in prompts(seed, source.count, "train", source.topics):
             yield prompt.messages
         return
-    if not source.path.is_file():
-        raise UserError(f"{source.path}: no such file; queries are a JSONL file of messages")
-    with open(source.path, encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                messages = json.loads(line)["messages"]
-                last = max(index for index, message in enumerate(messages) if message["role"] == "user")
-            except (ValueError, KeyError, TypeError):
-                raise UserError(f'{source.path}:{number}: no "messages" with a user message; fix or remove the line') from None
-            yield messages[: last + 1]
+    for where, row in read_rows(source.path):
+        try:
+            messages = list_of(row, "messages", where)
+            last = max(index for index, message in enumerate(messages) if message["role"] == "user")
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f'{where}: no user message in "messages"; fix or remove the row') from None
+        yield messages[: last + 1]
 
 
 def query_tokens(

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from kwen.align.chat_model import chat_tokenizer
+from kwen.align.chat_model import chat_tokenizer, plan_of
 from kwen.align.datasets import render_conversation
 from kwen.align.lora import LoRAConfig, add_lora, fold_adapter
 from kwen.align.preferences import PairSource, pairs, tokenize_pairs
@@ -100,6 +100,7 @@ def train_reward(
     assert documents.trained is not None and documents.splits is not None
     for name in ("tokens", "offsets", "trained", "splits"):
         np.save(work / f"{name}.npy", getattr(documents, name))
+    plan_of(base, config.training, config.lora, ranks)
     settings = {"config": config.training.model_dump(), "lora": config.lora and config.lora.model_dump()}
     arguments = {**settings, "seed": seed, "base": str(base), "work": str(work), "data": counts}
     model, metrics = ranks.run(train_reward_rank, arguments, progress)

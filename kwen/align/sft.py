@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from kwen.align.chat_model import chat_tokenizer, write_chat_model
+from kwen.align.chat_model import chat_tokenizer, plan_of, write_chat_model
 from kwen.align.datasets import ChatSource, tokenize_conversations
 from kwen.align.lora import LoRAConfig, add_lora
 from kwen.files import write_json
@@ -22,6 +22,7 @@ from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Batches, Documents
 from kwen.train.loop import TrainingConfig, train
 from kwen.train.parallel import Group, Ranks
+from kwen.train.plan import TrainingPlan
 
 
 class SFTConfig(BaseModel):
@@ -46,13 +47,13 @@ def finetune(
     out: Path,
     work: Path,
     ranks: Ranks,
-    show: Callable[[Documents, Tokenizer], None] | None = None,
+    show: Callable[[Documents, Tokenizer, TrainingPlan], None] | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Fine-tune the model at `base` (whatever `kwen.load` reads from disk) and write the chat model as a folder into `out`.
 
-    work: keeps checkpoints and metrics between interruptions. show: called with the data before training begins. Returns the
-    run's metrics.
+    work: keeps checkpoints and metrics between interruptions. show: called with data and plan before training begins. Returns
+    the run's metrics. Raises UserError for data that trains nothing and for a run that does not fit the memory.
     """
     work.mkdir(parents=True, exist_ok=True)
     tokenizer = chat_tokenizer(base, config.default_system)
@@ -61,8 +62,9 @@ def finetune(
         list(config.data), tokenizer, seed=seed, masking=config.masking, longest=longest, progress=progress
     )
     assert documents.trained is not None
+    plan = plan_of(base, config.training, config.lora, ranks)
     if show is not None:
-        show(documents, tokenizer)
+        show(documents, tokenizer, plan)
     np.save(work / "tokens.npy", documents.tokens)
     np.save(work / "offsets.npy", documents.offsets)
     np.save(work / "trained.npy", documents.trained)

@@ -28,6 +28,7 @@ from kwen.progress import Progress
 from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Documents
 from kwen.train.parallel import Ranks
+from kwen.train.plan import TrainingPlan
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 ConfigFile = Annotated[Path, typer.Argument(help="YAML file of the stage's settings and folders.")]
@@ -202,9 +203,10 @@ def rejection_command(config: ConfigFile, sets: Sets = None) -> None:
         )
 
 
-def _show(documents: Documents, tokenizer: Tokenizer) -> None:
-    """Three examples as the model will see them, before the first step."""
+def _show(documents: Documents, tokenizer: Tokenizer, plan: TrainingPlan) -> None:
+    """The plan, and three examples as the model will see them, before the first step."""
     console = Console(stderr=True)
+    console.print(f"plan  {plan}", highlight=False)
     for text in preview(documents, tokenizer):
         console.print(text)
         console.print()
