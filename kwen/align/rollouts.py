@@ -50,7 +50,7 @@ def roll_out(
     temperature: float,
     top_p: float,
     stop_token_ids: Sequence[int],
-    slots: int = 64,
+    slots: int = 128,
 ) -> list[Rollout]:
     """`samples` answers to each of `prompts` (number, token ids), in order; one seed an answer.
 
