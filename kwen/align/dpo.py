@@ -12,7 +12,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -137,9 +136,7 @@ def train_dpo(
     tokenizer = load_tokenizer(policy)
     shown = (pair for source in config.data for pair in pairs(source, seed))
     documents, _, counts = tokenize_pairs(shown, tokenizer, longest=config.training.sequence_length, progress=progress)
-    assert documents.trained is not None and documents.splits is not None
-    for name in ("tokens", "offsets", "trained", "splits"):
-        np.save(work / f"{name}.npy", getattr(documents, name))
+    documents.save(work)
     plan_of(policy, config.training, config.lora, ranks)
     arguments = {"config": config.model_dump(), "seed": seed, "policy": str(policy), "work": str(work), "data": counts}
     model, metrics = ranks.run(train_dpo_rank, arguments, progress)
@@ -157,8 +154,7 @@ def train_dpo_rank(
     model = build_model(load_checkpoint(Path(policy)), torch.float32, group.device)
     if settings.lora is not None:
         add_lora(model, settings.lora, seed)
-    parts = [np.load(Path(work) / f"{name}.npy", allow_pickle=False) for name in ("tokens", "offsets", "trained", "splits")]
-    batches = Batches(Documents(*parts), row_length=training.sequence_length, rows=training.rows, seed=seed)
+    batches = Batches(Documents.load(Path(work)), row_length=training.sequence_length, rows=training.rows, seed=seed)
     run = {"seed": seed, "data": data, "objective": settings.model_dump(mode="json", exclude={"training"})}
     objective = partial(DirectPreference, settings)
     metrics = train(model, batches, training, group=group, work=Path(work), run=run, objective=objective, progress=progress)

@@ -179,14 +179,19 @@ class OnPolicy(ABC):
 
     def update(self, step: int) -> float:
         """Add the gradients of all ranks, clip, and step unless the norm is no number, which is counted; the norm."""
-        parameters = [p for p in self.policy.parameters() if p.requires_grad]
+        scale = learning_rate_scale(self.settings.schedule, step, self.settings.steps)
+        return self.apply_gradients(self.policy, self.optimizer, self.settings.policy.clip, scale)
+
+    def apply_gradients(self, model: Transformer, optimizer: Optimizer, clip: float, scale: float = 1.0) -> float:
+        """The same for any model of the run, at `scale` times its peak learning rate."""
+        parameters = [p for p in model.parameters() if p.requires_grad]
         for p in parameters:
             if p.grad is None:  # a rank may have no answer in a minibatch; all ranks add the same parameters
                 p.grad = torch.zeros_like(p)
         self.group.add_gradients(parameters, getattr(torch, self.settings.reduce_precision))
-        norm = float(torch.nn.utils.clip_grad_norm_(parameters, self.settings.policy.clip, foreach=True))
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, clip, foreach=True))
         if math.isfinite(norm):
-            self.optimizer.step(learning_rate_scale(self.settings.schedule, step, self.settings.steps))
+            optimizer.step(scale)
         else:
             self.skipped += 1
         for p in parameters:

@@ -6,7 +6,6 @@ setting; its default is what most of the field's trainers use.
 Legend: N answers of a pack, R sampled tokens of the longest one.
 """
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -193,7 +192,7 @@ class PPO(OnPolicy):
                 _, count = self.sizes(minibatch)
                 for i in chosen:
                     _add(sums, self._value_loss(packs[i], values[i], returns[i], count))
-                self._update_value()
+                self.apply_gradients(self.value, self.value_optimizer, config.value.clip)
                 if warming:
                     continue
                 for i in chosen:
@@ -271,18 +270,6 @@ class PPO(OnPolicy):
         loss, _ = objective.loss(batch, count)
         (self.config.pretrain_coefficient * loss).backward()
         return {"pretrain_loss": float(loss.detach())}
-
-    def _update_value(self) -> None:
-        """The value model's step, as `update` is the policy's."""
-        parameters = list(self.value.parameters())
-        for p in parameters:
-            if p.grad is None:
-                p.grad = torch.zeros_like(p)
-        self.group.add_gradients(parameters, getattr(torch, self.config.reduce_precision))
-        if math.isfinite(float(torch.nn.utils.clip_grad_norm_(parameters, self.config.value.clip, foreach=True))):
-            self.value_optimizer.step(1.0)
-        for p in parameters:
-            p.grad = None
 
     def extra_state(self) -> dict[str, Any]:
         """The running moments too."""

@@ -11,7 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict
@@ -97,9 +96,7 @@ def train_reward(
     tokenizer = chat_tokenizer(base, config.default_system)
     shown = (pair for source in config.data for pair in pairs(source, seed))
     documents, _, counts = tokenize_pairs(shown, tokenizer, longest=config.training.sequence_length, progress=progress)
-    assert documents.trained is not None and documents.splits is not None
-    for name in ("tokens", "offsets", "trained", "splits"):
-        np.save(work / f"{name}.npy", getattr(documents, name))
+    documents.save(work)
     plan_of(base, config.training, config.lora, ranks)
     settings = {"config": config.training.model_dump(), "lora": config.lora and config.lora.model_dump()}
     arguments = {**settings, "seed": seed, "base": str(base), "work": str(work), "data": counts}
@@ -129,8 +126,7 @@ def train_reward_rank(
     model = scoring_model(load_checkpoint(Path(base)), group.device)
     if lora is not None:
         add_lora(model, LoRAConfig(**lora), seed)
-    parts = [np.load(Path(work) / f"{name}.npy", allow_pickle=False) for name in ("tokens", "offsets", "trained", "splits")]
-    batches = Batches(Documents(*parts), row_length=training.sequence_length, rows=training.rows, seed=seed)
+    batches = Batches(Documents.load(Path(work)), row_length=training.sequence_length, rows=training.rows, seed=seed)
     run = {"seed": seed, "data": data, "objective": "pairwise logistic", **({"lora": lora} if lora else {})}
     metrics = train(
         model, batches, training, group=group, work=Path(work), run=run, objective=PairwiseLogistic, progress=progress

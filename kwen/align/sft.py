@@ -4,7 +4,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -61,13 +60,10 @@ def finetune(
     documents, counts = tokenize_conversations(
         list(config.data), tokenizer, seed=seed, masking=config.masking, longest=longest, progress=progress
     )
-    assert documents.trained is not None
     plan = plan_of(base, config.training, config.lora, ranks)
     if show is not None:
         show(documents, tokenizer, plan)
-    np.save(work / "tokens.npy", documents.tokens)
-    np.save(work / "offsets.npy", documents.offsets)
-    np.save(work / "trained.npy", documents.trained)
+    documents.save(work)
     settings = {"config": config.training.model_dump(), "lora": config.lora and config.lora.model_dump()}
     arguments = {**settings, "seed": seed, "base": str(base), "work": str(work), "data": counts}
     model, metrics = ranks.run(finetune_rank, arguments, progress)
@@ -92,10 +88,8 @@ def finetune_rank(
     model = build_model(load_checkpoint(Path(base)), torch.float32, group.device)
     if lora is not None:
         add_lora(model, LoRAConfig(**lora), seed)
-    parts = [np.load(Path(work) / f"{name}.npy", allow_pickle=False) for name in ("tokens", "offsets", "trained")]
-    batches = Batches(
-        Documents(*parts), row_length=training.sequence_length, rows=training.rows, seed=seed, packing=training.packing
-    )
+    documents = Documents.load(Path(work))
+    batches = Batches(documents, row_length=training.sequence_length, rows=training.rows, seed=seed, packing=training.packing)
     run = {"seed": seed, "data": data, **({"lora": lora} if lora else {})}
     metrics = train(model, batches, training, group=group, work=Path(work), run=run, progress=progress)
     return model, metrics | {"epochs": training.steps * training.rows / batches.rows_per_epoch}

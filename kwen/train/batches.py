@@ -5,7 +5,8 @@
 Legend: B rows, T columns.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -42,6 +43,19 @@ class Documents:
         flat = np.fromiter((token for row in rows for token in row), np.int64, int(offsets[-1]))
         mask = np.fromiter((token for row in trained for token in row), np.bool_, int(offsets[-1]))
         return cls(flat, offsets, mask)
+
+
+    def save(self, folder: Path) -> None:
+        """Keep the documents as plain arrays in `folder`, from where every rank loads them."""
+        for name, array in vars(self).items():
+            if array is not None:
+                np.save(folder / f"{name}.npy", array)
+
+    @classmethod
+    def load(cls, folder: Path) -> "Documents":
+        """The documents that `save` kept."""
+        kept = {field.name: folder / f"{field.name}.npy" for field in fields(cls)}
+        return cls(**{name: np.load(path, allow_pickle=False) for name, path in kept.items() if path.is_file()})
 
 
 @dataclass(frozen=True)

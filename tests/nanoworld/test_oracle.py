@@ -136,6 +136,7 @@ def test_no_reply_breaks_the_oracle(topic: Topic, text: str, place: int, inside:
     assert all(0.0 <= value <= 1.0 for value in (made.right, made.complete, made.concise, made.honest, made.safe, made.score))
 
 
-def test_a_long_reply_is_graded_quickly() -> None:
+def test_a_reply_of_a_hundred_thousand_characters_is_graded_as_rambling() -> None:
     for topic in TOPICS:
-        of(first(topic), "1 + 1 = 2. The answer is " * 4_000, passed=False)
+        made = of(first(topic), "1 + 1 = 2. The answer is " * 4_000, passed=False)
+        assert made.concise < 0.5 and made.score < 1.0
