@@ -73,8 +73,7 @@ def _parts(stage: str, metrics: Mapping[str, Any]) -> list[str]:
         steps = f"{metrics['warmup_steps']:,} + {metrics['steps']:,} steps"
         return [f"{count(metrics['parameters'])} parameters", steps, f"KL {metrics['kl']:.2f}"]
     if stage == "judging":
-        margins = (f"{name} {100 * margin:+.1f}" for name, margin in metrics["win_minus_loss"].items())
-        return ["win minus loss: " + ", ".join(margins)]
+        return [f"RLHF {name} {100 * margin:+.1f}" for name, margin in metrics["win_minus_loss"].items()]
     if stage == "evals":
         return [text for result in metrics["scores"].values() for text in _headlines(result)]
     return []
