@@ -11,3 +11,12 @@ class Progress(Protocol):
 
 def silent(done: float, total: float, **facts: float | str) -> None:
     """The progress of those who do not want any."""
+
+
+def part_of(progress: Progress, index: int, parts: int, **named: str) -> Progress:
+    """The progress of part `index` of `parts`, told as the progress of the whole and with `named` facts."""
+
+    def told(done: float, total: float, **facts: float | str) -> None:
+        progress(index + done / max(total, 1.0), parts, **named, **facts)
+
+    return told

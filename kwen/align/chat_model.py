@@ -1,6 +1,7 @@
 """What stages that train a chat model start from and leave behind."""
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 from kwen.align.lora import LoRAConfig, fold_adapter, lora_parameters, save_adapter
@@ -8,9 +9,13 @@ from kwen.model.formats.huggingface import memory_tensors, write_model
 from kwen.model.formats.load import load_checkpoint
 from kwen.model.transformer import Transformer
 from kwen.text.tokenizer import Tokenizer
+from kwen.train.batches import Documents
 from kwen.train.loop import TrainingConfig
 from kwen.train.parallel import Ranks
 from kwen.train.plan import TrainingPlan, training_plan
+
+Show = Callable[[Documents, Tokenizer, TrainingPlan], None]
+"""Called with a stage's data and plan before its first step."""
 
 ADAPTER = "adapter"
 """The folder, inside a model's own, of the adapter that it was trained with."""
@@ -18,8 +23,7 @@ ADAPTER = "adapter"
 
 def load_tokenizer(model: Path) -> Tokenizer:
     """The tokenizer of any checkpoint that can be loaded, a GGUF file too, with its chat template."""
-    source = load_checkpoint(model).tokenizer_source
-    return Tokenizer.load(source) if isinstance(source, Path) else Tokenizer.from_gguf(source)
+    return Tokenizer.from_source(load_checkpoint(model).tokenizer_source)
 
 
 def chat_tokenizer(model: Path, default_system: str | None) -> Tokenizer:

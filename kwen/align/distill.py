@@ -13,6 +13,7 @@ from pydantic import Field
 from kwen.align.answer_figures import add_up, answer_figures
 from kwen.align.chat_model import load_tokenizer, write_chat_model
 from kwen.align.on_policy import OnPolicy, OnPolicyConfig, check_shares
+from kwen.align.on_policy_plan import ShowPlan, check_plan
 from kwen.align.queries import QuerySource, query_tokens
 from kwen.align.reverse_kl import linear_reverse_kl
 from kwen.align.rollouts import Pack
@@ -45,16 +46,18 @@ def distill(
     out: Path,
     work: Path,
     ranks: Ranks,
+    show: ShowPlan | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train the chat model in the folder `policy` towards the one in `teacher` and write the result into the folder `out`.
 
-    work: keeps checkpoints and metrics between interruptions. Returns the run's metrics. Raises UserError when the two do not
-    have one tokenizer.
+    work: keeps checkpoints and metrics between interruptions. show: called with the plan before the run begins. Returns the
+    run's metrics. Raises UserError when the two do not have one tokenizer.
     """
     check_shares(config, ranks.world)
     tokenizer = load_tokenizer(policy)
     check_same_tokenizer(tokenizer, load_tokenizer(teacher), policy, teacher)
+    check_plan(config, policy, frozen=[teacher], world=ranks.world, show=show)
     work.mkdir(parents=True, exist_ok=True)
     arguments = {
         "config": config.model_dump(),

@@ -17,10 +17,11 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from kwen.align.chat_model import load_tokenizer, plan_of, write_chat_model
+from kwen.align.chat_model import Show, load_tokenizer, plan_of, write_chat_model
 from kwen.align.lora import LoRAConfig, add_lora, lora_layers, without_adapter
 from kwen.align.preferences import PairSource, pairs, tokenize_pairs
 from kwen.align.reward import score_ends
+from kwen.errors import UserError
 from kwen.files import write_json
 from kwen.model.formats.checkpoint import build_model
 from kwen.model.formats.load import load_checkpoint
@@ -33,10 +34,11 @@ from kwen.train.parallel import Group, Ranks
 
 
 class DPOConfig(BaseModel):
-    """Pairs, loss and training. `beta` is the loss's own in DPO, and tau in IPO."""
+    """Pairs, loss and training; in a family, the sampled comparisons stand beside `data`. `beta` is tau in IPO."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    data: list[PairSource] = Field(min_length=1)
+    kind: Literal["dpo"] = "dpo"
+    data: list[PairSource] = []
     loss: Literal["sigmoid", "ipo"] = "sigmoid"
     beta: float = Field(0.1, gt=0)
     label_smoothing: float = Field(0.0, ge=0, lt=0.5, description="share of pairs taken to be labelled the wrong way round")
@@ -126,18 +128,24 @@ def train_dpo(
     out: Path,
     work: Path,
     ranks: Ranks,
+    show: Show | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train the chat model in the folder `policy` on pairs and write the result as a chat model into the folder `out`.
 
-    work: keeps checkpoints and metrics between interruptions. Returns the run's metrics.
+    work: keeps checkpoints and metrics between interruptions. show: called with data and plan before training begins. Returns
+    the run's metrics.
     """
+    if not config.data:
+        raise UserError("DPO has no pairs to learn from: name a source under data")
     work.mkdir(parents=True, exist_ok=True)
     tokenizer = load_tokenizer(policy)
     shown = (pair for source in config.data for pair in pairs(source, seed))
     documents, _, counts = tokenize_pairs(shown, tokenizer, longest=config.training.sequence_length, progress=progress)
     documents.save(work)
-    plan_of(policy, config.training, config.lora, ranks)
+    plan = plan_of(policy, config.training, config.lora, ranks)
+    if show is not None:
+        show(documents, tokenizer, plan)
     arguments = {"config": config.model_dump(), "seed": seed, "policy": str(policy), "work": str(work), "data": counts}
     model, metrics = ranks.run(train_dpo_rank, arguments, progress)
     write_chat_model(out, model, tokenizer, work, base=policy, lora=config.lora)

@@ -6,7 +6,7 @@ initial model in the loss. There is no value model and no reward model.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from pydantic import Field
@@ -17,6 +17,7 @@ from kwen.align.answer_figures import add_up, answer_figures
 from kwen.align.chat_model import load_tokenizer, write_chat_model
 from kwen.align.group_policy import CLIPS, Variant, group_advantages, group_policy_loss
 from kwen.align.on_policy import OnPolicy, OnPolicyConfig, check_shares
+from kwen.align.on_policy_plan import ShowPlan, check_plan
 from kwen.align.rollouts import Pack, Rollout, rollout_logprobs
 from kwen.align.verifiable import TaskSource, score_answers, task_tokens
 from kwen.errors import UserError
@@ -32,6 +33,7 @@ Scores = Callable[[Sequence[Rollout]], list[float]]
 class GRPOConfig(OnPolicyConfig):
     """Settings of group policy optimisation. Clips of None are the variant's own (`CLIPS`)."""
 
+    kind: Literal["grpo"] = "grpo"
     data: list[TaskSource] = Field(min_length=1)
     variant: Variant = "grpo"
     samples: int = Field(8, gt=1, description="answers a query: the group")
@@ -50,13 +52,17 @@ def train_grpo(
     out: Path,
     work: Path,
     ranks: Ranks,
+    show: ShowPlan | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train the chat model in the folder `policy` on tasks and write the result as a chat model into the folder `out`.
 
-    work: keeps checkpoints and metrics between interruptions. Returns the run's metrics.
+    work: keeps checkpoints and metrics between interruptions. show: called with the plan before the run begins. Returns the
+    run's metrics.
     """
     check_shares(config, ranks.world)
+    frozen = [policy] if config.kl_coefficient or config.kl_stop is not None else []
+    check_plan(config, policy, frozen=frozen, epochs=config.epochs, world=ranks.world, show=show)
     work.mkdir(parents=True, exist_ok=True)
     arguments = {"config": config.model_dump(), "seed": seed, "policy": str(policy), "work": str(work)}
     model, metrics, samples = ranks.run(train_grpo_rank, arguments, progress)

@@ -7,7 +7,7 @@ peft puts the layers in (arXiv 2106.09685; QLoRA 2305.14314, here on int8), so a
 is an extra (`pip install "kwen[lora]"`) and is imported where it is used: `merge_adapter` and reading need none of it.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -216,8 +216,4 @@ def merge_adapter(base: Path | str, adapter: Path | str, out: Path | str) -> Non
     Weights go one at a time, in the base's dtype; peft is not needed. Raises UserError where `out` exists or the adapter
     belongs to another base.
     """
-
-    def load_tokenizer(made_of: Path | Mapping[str, Any]) -> Tokenizer:
-        return Tokenizer.load(made_of) if isinstance(made_of, Path) else Tokenizer.from_gguf(made_of)
-
-    convert(merged(load_checkpoint(base), read_adapter(adapter)), out, "hf", load_tokenizer)
+    convert(merged(load_checkpoint(base), read_adapter(adapter)), out, "hf", Tokenizer.from_source)

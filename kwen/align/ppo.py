@@ -19,6 +19,7 @@ from kwen.align.advantages import KL, RunningMoments, generalized_advantages, kl
 from kwen.align.answer_figures import add_up, answer_figures, moments, product_sums
 from kwen.align.chat_model import load_tokenizer, write_chat_model
 from kwen.align.on_policy import OnPolicy, OnPolicyConfig, check_shares
+from kwen.align.on_policy_plan import ShowPlan, check_plan
 from kwen.align.queries import QuerySource, query_tokens
 from kwen.align.reward import score_rows, scoring_model
 from kwen.align.rollouts import Pack, Rollout, rollout_logprobs, rollout_values
@@ -38,6 +39,7 @@ from kwen.train.parallel import Group, Ranks
 class PPOConfig(OnPolicyConfig):
     """Settings of PPO. `steps` are updates of the policy; the warm-up comes before them."""
 
+    kind: Literal["ppo"] = "ppo"
     data: list[QuerySource] = Field(min_length=1)
     warmup_steps: int = Field(50, ge=0, description="updates of the value model alone (report)")
     samples: int = Field(2, gt=0, description="answers a query (report)")
@@ -72,15 +74,20 @@ def reinforce(
     work: Path,
     ranks: Ranks,
     shards: Path | None = None,
+    show: ShowPlan | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train the chat model `policy` against the reward model in `reward` and write the result as a chat model into `out`.
 
-    shards: token shards of pretraining text, needed where `pretrain_coefficient` is not 0. Returns the run's metrics.
+    shards: token shards of pretraining text, needed where `pretrain_coefficient` is not 0. show: called with the plan before
+    the run begins. Returns the run's metrics.
     """
     if config.pretrain_coefficient and shards is None:
         raise UserError("pretrain_coefficient is set, but no shards are named: name the shards, or set it to 0")
     check_shares(config, ranks.world)
+    check_plan(
+        config, policy, learners=[reward], frozen=[policy, reward], epochs=config.epochs, world=ranks.world, show=show
+    )
     work.mkdir(parents=True, exist_ok=True)
     arguments = {
         "config": config.model_dump(),

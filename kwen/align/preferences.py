@@ -26,6 +26,7 @@ __all__ = [
     "Pair",
     "PairSource",
     "PairsFile",
+    "fitting",
     "form_of",
     "hold_out",
     "pairs",
@@ -86,6 +87,15 @@ def hold_out(items: Iterable[Pair], share: float, seed: int) -> tuple[list[Pair]
         digest = hashlib.sha256(f"{seed}/hold_out/{conversation_key(pair.messages)}".encode("utf-8", "replace")).digest()
         (held if int.from_bytes(digest[:8], "big") < share * 2**64 else rest).append(pair)
     return rest, held
+
+
+def fitting(items: Iterable[Pair], tokenizer: Tokenizer, longest: int) -> list[Pair]:
+    """The pairs that `tokenize_pairs` would train on: without a flaw, and of at most `longest` tokens together."""
+
+    def size(pair: Pair) -> int:
+        return sum(len(_side(pair, text, tokenizer)[0]) for text in (pair.chosen, pair.rejected))
+
+    return [pair for pair in items if not pair.flaw and size(pair) <= longest]
 
 
 def write_pairs(path: Path, items: Iterable[Pair]) -> int:

@@ -6,11 +6,23 @@ from itertools import groupby
 import numpy as np
 from rich.text import Text
 
+from kwen.align.datasets import KINDS, ChatFile, ChatSource, chat_file_kind
+from kwen.align.preferences import PairSource
 from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Documents
+from kwen.train.plan import TrainingPlan
 
 TRAINED, MASKED, MARKER = "bold green", "", "dim"
 _HEAD, _TAIL = 400, 200  # tokens shown of a longer example, from its beginning and its end
+
+
+def introduction(
+    sources: Sequence[ChatSource | PairSource], documents: Documents, tokenizer: Tokenizer, plan: TrainingPlan
+) -> list[Text]:
+    """What a user should see before the first step: what kind each file is, the plan, and examples as the model will see them."""
+    files = [source for source in sources if isinstance(source, ChatFile)]
+    kinds = [Text(f"{source.path}: {KINDS[chat_file_kind(source)]}") for source in files]
+    return [*kinds, Text(f"plan  {plan}"), *preview(documents, tokenizer)]
 
 
 def preview(documents: Documents, tokenizer: Tokenizer, count: int = 3) -> list[Text]:

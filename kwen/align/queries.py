@@ -1,13 +1,12 @@
 """What rollouts answer: conversations that end with a user message, as token ids, chosen by (seed, step)."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from kwen.align.readers import list_of, read_rows
+from kwen.align.datasets import ChatFile, conversations
 from kwen.engine.chat_prompt import ChatPrompt
 from kwen.errors import UserError
 from kwen.nanoworld.prompts import TOPICS, Topic, prompts
@@ -23,15 +22,8 @@ class NanoworldQueries(BaseModel):
     topics: tuple[Topic, ...] = TOPICS
 
 
-class MessagesQueries(BaseModel):
-    """The conversations of a file, {"messages": [...]} a row (JSON lines or an array, gzip too), up to the last user message."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-    kind: Literal["messages"]
-    path: Path
-
-
-QuerySource = Annotated[NanoworldQueries | MessagesQueries, Field(discriminator="kind")]
+QuerySource = Annotated[NanoworldQueries | ChatFile, Field(discriminator="kind")]
+"""Of a file's conversations, the part up to the last user message is the query."""
 
 
 def queries(source: QuerySource, seed: int) -> Iterator[Sequence[Mapping[str, Any]]]:
@@ -40,13 +32,11 @@ def queries(source: QuerySource, seed: int) -> Iterator[Sequence[Mapping[str, An
         for prompt in prompts(seed, source.count, "train", source.topics):
             yield prompt.messages
         return
-    for where, row in read_rows(source.path):
-        try:
-            messages = list_of(row, "messages", where)
-            last = max(index for index, message in enumerate(messages) if message["role"] == "user")
-        except (ValueError, KeyError, TypeError):
-            raise UserError(f'{where}: no user message in "messages"; fix or remove the row') from None
-        yield messages[: last + 1]
+    for where, messages in conversations(source, seed):
+        asked = [number for number, message in enumerate(messages, 1) if message["role"] == "user"]
+        if not asked:
+            raise UserError(f"{where}: no user message; fix or remove the row")
+        yield messages[: asked[-1]]
 
 
 def query_tokens(

@@ -13,13 +13,14 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from kwen.align.chat_model import chat_tokenizer, plan_of
+from kwen.align.chat_model import Show, chat_tokenizer, plan_of
 from kwen.align.datasets import render_conversation
 from kwen.align.lora import LoRAConfig, add_lora, fold_adapter
-from kwen.align.preferences import PairSource, pairs, tokenize_pairs
+from kwen.align.pair_formats import Pair
+from kwen.align.preferences import PairsFile, PairSource, fitting, hold_out, pairs, tokenize_pairs, write_pairs
 from kwen.errors import UserError
 from kwen.files import write_json
 from kwen.model.formats.checkpoint import Checkpoint, build_model
@@ -34,14 +35,22 @@ from kwen.train.batches import Batch, Batches, Documents
 from kwen.train.loop import TrainingConfig, mixed_precision, train
 from kwen.train.parallel import Group, Ranks
 
+HELD_OUT = "held_out"
+"""The folder, inside a reward model's own, of the pairs that it was kept from."""
+
 _PASS_TOKENS = 8192  # most tokens of one scoring pass, padding included
 
 
 class RewardConfig(BaseModel):
-    """Pairs and training of a reward model; in a family, `reward` has the sampled comparisons beside its `data`."""
+    """Pairs and training of a reward model; in a family, `reward` has the sampled comparisons beside its `data`.
+
+    held_out: share of the conversations that are kept for testing, as held_out/SOURCE.jsonl in the model's folder; of them, those
+    pairs that training would have taken.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     data: list[PairSource] = []
+    held_out: float = Field(0.0, ge=0, lt=1)
     default_system: str | None = None
     lora: LoRAConfig | None = None
     training: TrainingConfig
@@ -84,6 +93,7 @@ def train_reward(
     out: Path,
     work: Path,
     ranks: Ranks,
+    show: Show | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Train a reward model from the folder `base` (a language model or a reward model) and write it into `out`.
@@ -94,10 +104,19 @@ def train_reward(
         raise UserError("the reward model has no pairs to learn from: name a source under data")
     work.mkdir(parents=True, exist_ok=True)
     tokenizer = chat_tokenizer(base, config.default_system)
-    shown = (pair for source in config.data for pair in pairs(source, seed))
+    shown: list[Pair] = []
+    for number, source in enumerate(config.data, 1):
+        kept, held = hold_out(pairs(source, seed), config.held_out, seed)
+        shown += kept
+        if config.held_out:
+            name = source.path.name.partition(".")[0] if isinstance(source, PairsFile) else source.kind
+            (out / HELD_OUT).mkdir(exist_ok=True)
+            write_pairs(out / HELD_OUT / f"{number}-{name}.jsonl", fitting(held, tokenizer, config.training.sequence_length))
     documents, _, counts = tokenize_pairs(shown, tokenizer, longest=config.training.sequence_length, progress=progress)
     documents.save(work)
-    plan_of(base, config.training, config.lora, ranks)
+    plan = plan_of(base, config.training, config.lora, ranks)
+    if show is not None:
+        show(documents, tokenizer, plan)
     settings = {"config": config.training.model_dump(), "lora": config.lora and config.lora.model_dump()}
     arguments = {**settings, "seed": seed, "base": str(base), "work": str(work), "data": counts}
     model, metrics = ranks.run(train_reward_rank, arguments, progress)

@@ -19,6 +19,9 @@ from kwen.text.tokenizer import Tokenizer
 from kwen.train.loop import mixed_precision
 from kwen.train.loss import token_logprobs
 
+SLOTS = 128
+"""Answers that are sampled side by side."""
+
 
 @dataclass(frozen=True)
 class Rollout:
@@ -50,7 +53,7 @@ def roll_out(
     temperature: float,
     top_p: float,
     stop_token_ids: Sequence[int],
-    slots: int = 128,
+    slots: int = SLOTS,
 ) -> list[Rollout]:
     """`samples` answers to each of `prompts` (number, token ids), in order; one seed an answer.
 

@@ -8,13 +8,15 @@ rank them there, the oracle here. The same with the RLHF model alone gives the o
 
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import astuple
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from kwen.align.preferences import Pair
 from kwen.engine.chat_prompt import ChatPrompt
 from kwen.engine.generator import Generator
-from kwen.engine.language_model import LanguageModel
+from kwen.engine.language_model import LanguageModel, load
 from kwen.engine.sampler import SamplingParams
 from kwen.errors import UserError
 from kwen.nanoworld.names import Split
@@ -22,6 +24,7 @@ from kwen.nanoworld.oracle import Grade, prefer
 from kwen.nanoworld.prompts import TOPICS, Prompt, Topic, prompts
 from kwen.progress import Progress, silent
 from kwen.text.messages import validate_messages
+from kwen.train.parallel import Group
 from kwen.verify.oracle import grade_replies
 
 _AT_ONCE = 330  # prompts answered before it is seen whether there are pairs enough
@@ -43,22 +46,30 @@ class SampledConfig(BaseModel):
 
 
 def sampled_pairs(
-    models: Mapping[str, LanguageModel], config: SampledConfig, seed: int, split: Split, progress: Progress = silent
+    group: Group,
+    *,
+    models: Sequence[Path],
+    config: SampledConfig,
+    seed: int,
+    split: Split,
+    progress: Progress = silent,
 ) -> list[Pair]:
-    """The pairs of one split, as evenly spread over (topic, difficulty) as the answers allow.
+    """The pairs of one split, as evenly spread over (topic, difficulty) as the answers of `models` (folders) allow.
 
-    Prompts are asked in portions until there are pairs enough. Raises UserError when no two answers differ in grade.
+    Prompts are asked in portions until there are pairs enough; the ranks of `group` share the prompts of a portion, and every
+    rank returns all pairs. Raises UserError when no two answers differ in grade.
     """
+    answering = [load(model, device=group.device) for model in models]
     wanted = config.pairs if split == "train" else config.test_pairs
     asked = prompts(seed, config.prompts, split, config.topics)
     found: dict[tuple[str, str], list[Pair]] = {}
     held = 0
     for start in range(0, len(asked), _AT_ONCE):
         portion = asked[start : start + _AT_ONCE]
-        answers = _answers(models, portion, config, seed)
-        grades = _grades(portion, answers)
-        for prompt, replies, graded in zip(portion, answers, grades, strict=True):
-            new = _pairs_of(prompt, replies, graded, config, random.Random(f"{seed}/sampled/{prompt.id}"))
+        graded = group.gather(_graded_answers(answering, group.deal(portion), config, seed))
+        for prompt, answers in zip(portion, graded, strict=True):
+            rng = random.Random(f"{seed}/sampled/{prompt.id}")
+            new = _pairs_of(prompt, {text: Grade(*grade) for text, grade in answers.items()}, config, rng)
             found.setdefault((prompt.topic, prompt.difficulty), []).extend(new)
             held += len(new)
         progress(min(held, wanted), wanted, prompts=start + len(portion))
@@ -69,39 +80,32 @@ def sampled_pairs(
     return _dealt(list(found.values()), wanted)
 
 
-def _answers(
-    models: Mapping[str, LanguageModel], asked: Sequence[Prompt], config: SampledConfig, seed: int
-) -> list[list[tuple[str, bool]]]:
-    """Every model's answers to each prompt, and whether they ended."""
-    answers: list[list[tuple[str, bool]]] = [[] for _ in asked]
-    for lm in models.values():
+def _graded_answers(
+    models: Sequence[LanguageModel], asked: Sequence[Prompt], config: SampledConfig, seed: int
+) -> list[dict[str, tuple[float, ...]]]:
+    """Each prompt's answers that ended, every text once, with the fields of its grade; functions run in the sandbox at once."""
+    answers: list[tuple[int, str]] = []
+    for lm in models:
         room = lm.config.max_position_embeddings - config.max_new_tokens
         render = ChatPrompt(lm.tokenizer, lm.tokenizer.chat_template)
-        token_ids = [render.token_ids(prompt.messages, room) for prompt in asked]
-        for number, temperature in enumerate(config.temperatures * config.samples):
-            params = SamplingParams(
-                config.max_new_tokens, temperature, seed=seed + number, stop_token_ids=tuple(lm.stop_token_ids)
-            )
-            for kept, completion in zip(
-                answers, Generator(lm.model, lm.tokenizer, 128).generate(token_ids, [params] * len(asked)), strict=True
-            ):
-                kept.append((completion.text, completion.finish_reason == "stop"))
-    return answers
+        params = [
+            SamplingParams(config.max_new_tokens, temperature, seed=seed + number, stop_token_ids=tuple(lm.stop_token_ids))
+            for number, temperature in enumerate(config.temperatures * config.samples)
+        ]
+        token_ids = [ids for prompt in asked for ids in [render.token_ids(prompt.messages, room)] * len(params)]
+        completions = Generator(lm.model, lm.tokenizer).generate(token_ids, params * len(asked))
+        for index, completion in enumerate(completions):
+            if completion.finish_reason == "stop" and completion.text.strip():
+                answers.append((index // len(params), completion.text))
+    grades = grade_replies([asked[number] for number, _ in answers], [text for _, text in answers])
+    graded: list[dict[str, tuple[float, ...]]] = [{} for _ in asked]
+    for (number, text), grade in zip(answers, grades, strict=True):
+        graded[number][text.strip()] = astuple(grade)
+    return graded
 
 
-def _grades(asked: Sequence[Prompt], answers: Sequence[Sequence[tuple[str, bool]]]) -> list[list[Grade]]:
-    """The oracle's grade of every answer, all functions through the sandbox at once."""
-    repeated = [prompt for prompt, replies in zip(asked, answers, strict=True) for _ in replies]
-    flat = [reply for replies in answers for reply in replies]
-    grades = iter(grade_replies(repeated, [text for text, _ in flat], [ended for _, ended in flat]))
-    return [[next(grades) for _ in replies] for replies in answers]
-
-
-def _pairs_of(
-    prompt: Prompt, replies: Sequence[tuple[str, bool]], grades: Sequence[Grade], config: SampledConfig, rng: random.Random
-) -> list[Pair]:
+def _pairs_of(prompt: Prompt, graded: Mapping[str, Grade], config: SampledConfig, rng: random.Random) -> list[Pair]:
     """Pairs of a better and a worse answer to one prompt, in random order of the worse ones, each answer text once a side."""
-    graded = {text.strip(): grade for (text, ended), grade in zip(replies, grades, strict=True) if ended and text.strip()}
     texts = list(graded)
     rng.shuffle(texts)
     chosen: list[Pair] = []

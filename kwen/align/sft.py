@@ -1,13 +1,12 @@
 """Supervised fine-tuning: a base model learns to answer in ChatML (report section 3.1)."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from kwen.align.chat_model import chat_tokenizer, plan_of, write_chat_model
+from kwen.align.chat_model import Show, chat_tokenizer, plan_of, write_chat_model
 from kwen.align.datasets import ChatSource, tokenize_conversations
 from kwen.align.lora import LoRAConfig, add_lora
 from kwen.files import write_json
@@ -17,11 +16,9 @@ from kwen.model.transformer import Transformer
 from kwen.progress import Progress, silent
 from kwen.text.chatml import Masking
 from kwen.text.control import DEFAULT_SYSTEM
-from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Batches, Documents
 from kwen.train.loop import TrainingConfig, train
 from kwen.train.parallel import Group, Ranks
-from kwen.train.plan import TrainingPlan
 
 
 class SFTConfig(BaseModel):
@@ -46,7 +43,7 @@ def finetune(
     out: Path,
     work: Path,
     ranks: Ranks,
-    show: Callable[[Documents, Tokenizer, TrainingPlan], None] | None = None,
+    show: Show | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
     """Fine-tune the model at `base` (whatever `kwen.load` reads from disk) and write the chat model as a folder into `out`.

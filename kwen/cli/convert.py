@@ -1,8 +1,6 @@
 """`kwen convert`: write a checkpoint in another format, or with an adapter merged into it."""
 
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import typer
 
@@ -20,13 +18,10 @@ def convert(
     from kwen.model.formats.convert import convert as write
     from kwen.text.tokenizer import Tokenizer
 
-    def load_tokenizer(made_of: Path | Mapping[str, Any]) -> Tokenizer:
-        return Tokenizer.load(made_of) if isinstance(made_of, Path) else Tokenizer.from_gguf(made_of)
-
     checkpoint = load_checkpoint(find_model(source))
     format = checkpoint.format
     if merge is not None:
         checkpoint = merged(checkpoint, read_adapter(merge))
-    write(checkpoint, destination, to, load_tokenizer)
+    write(checkpoint, destination, to, Tokenizer.from_source)
     added = "" if merge is None else f" with {merge}"
     typer.echo(f"{destination}: {checkpoint.config.num_parameters:,} parameters, from {format}{added} to {to}")

@@ -90,6 +90,11 @@ class LiveLines(AbstractContextManager["LiveLines"]):
         if isinstance(loss, float):
             self._losses.append(loss)
 
+    def shown(self, name: str, texts: Sequence[Text]) -> None:
+        for text in texts:
+            self._console.print(text)
+            self._console.print()
+
     def finished(self, manifest: Manifest, built: bool) -> None:
         self._next = [name for name in self._next if name != manifest.name]
         self._name = "" if self._name == manifest.name else self._name

@@ -10,18 +10,19 @@ import typer
 from pydantic import BaseModel, ConfigDict, PositiveInt
 from rich.console import Console
 
-from kwen.align.datasets import KINDS, ChatFile, chat_file_kind
+from kwen.align.chat_model import Show
 from kwen.align.distill import DistillConfig, distill
 from kwen.align.dpo import DPOConfig, train_dpo
 from kwen.align.grpo import GRPOConfig, train_grpo
 from kwen.align.ppo import PPOConfig, reinforce
-from kwen.align.preview import preview
+from kwen.align.preview import introduction
 from kwen.align.rejection import RejectionConfig, sample_right_answers
 from kwen.align.reward import RewardConfig, train_reward
 from kwen.align.sft import SFTConfig, finetune
 from kwen.cli.display import one_line_progress
 from kwen.errors import UserError
 from kwen.family.checking import override, read_yaml, validate
+from kwen.family.preference import held_out_accuracy
 from kwen.files import folder_aside
 from kwen.pretrain.base import PretrainConfig, pretrain
 from kwen.progress import Progress
@@ -129,13 +130,11 @@ def pretrain_command(config: ConfigFile, sets: Sets = None) -> None:
 def sft_command(config: ConfigFile, sets: Sets = None) -> None:
     """Fine-tune a model on conversations."""
     settings = _read(SFTFile, config, sets)
-    for source in settings.sft.data:
-        if isinstance(source, ChatFile):
-            typer.echo(f"{source.path}: {KINDS[chat_file_kind(source)]}", err=True)
     with _stage("chat-sft", settings) as (out, work, ranks, progress):
         finetune(
-            settings.sft, seed=settings.seed, base=settings.base, out=out, work=work, ranks=ranks, show=_show, progress=progress
-        )
+            settings.sft, seed=settings.seed, base=settings.base, out=out, work=work, ranks=ranks,
+            show=_shown(settings.sft), progress=progress,
+        )  # fmt: skip
 
 
 @app.command("reward")
@@ -144,8 +143,12 @@ def reward_command(config: ConfigFile, sets: Sets = None) -> None:
     settings = _read(RewardFile, config, sets)
     with _stage("reward", settings) as (out, work, ranks, progress):
         train_reward(
-            settings.reward, seed=settings.seed, base=settings.base, out=out, work=work, ranks=ranks, progress=progress
-        )
+            settings.reward, seed=settings.seed, base=settings.base, out=out, work=work, ranks=ranks,
+            show=_shown(settings.reward), progress=progress,
+        )  # fmt: skip
+    for name, score in held_out_accuracy(settings.out).items():
+        right, error = 100 * score["accuracy"], 100 * score["accuracy_stderr"]
+        typer.echo(f"held out, {name}: {right:.1f} ± {error:.1f} % of {score['n']} pairs in the right order")
 
 
 @app.command("ppo")
@@ -162,6 +165,7 @@ def ppo_command(config: ConfigFile, sets: Sets = None) -> None:
             out=out,
             work=work,
             ranks=ranks,
+            show=_print_plan,
             progress=progress,
         )
 
@@ -171,7 +175,10 @@ def dpo_command(config: ConfigFile, sets: Sets = None) -> None:
     """Train a chat model on pairs of answers, without a reward model."""
     settings = _read(DPOFile, config, sets)
     with _stage("chat", settings) as (out, work, ranks, progress):
-        train_dpo(settings.dpo, seed=settings.seed, policy=settings.policy, out=out, work=work, ranks=ranks, progress=progress)
+        train_dpo(
+            settings.dpo, seed=settings.seed, policy=settings.policy, out=out, work=work, ranks=ranks,
+            show=_shown(settings.dpo), progress=progress,
+        )  # fmt: skip
 
 
 @app.command("grpo")
@@ -179,7 +186,10 @@ def grpo_command(config: ConfigFile, sets: Sets = None) -> None:
     """Train a chat model on tasks whose answers can be checked (GRPO, GSPO, DAPO, CISPO)."""
     settings = _read(GRPOFile, config, sets)
     with _stage("chat", settings) as (out, work, ranks, progress):
-        train_grpo(settings.grpo, seed=settings.seed, policy=settings.policy, out=out, work=work, ranks=ranks, progress=progress)
+        train_grpo(
+            settings.grpo, seed=settings.seed, policy=settings.policy, out=out, work=work, ranks=ranks, show=_print_plan,
+            progress=progress,
+        )  # fmt: skip
 
 
 @app.command("distill")
@@ -189,7 +199,7 @@ def distill_command(config: ConfigFile, sets: Sets = None) -> None:
     with _stage("chat", settings) as (out, work, ranks, progress):
         distill(
             settings.distill, seed=settings.seed, policy=settings.policy, teacher=settings.teacher, out=out, work=work,
-            ranks=ranks, progress=progress,
+            ranks=ranks, show=_print_plan, progress=progress,
         )  # fmt: skip
 
 
@@ -203,13 +213,21 @@ def rejection_command(config: ConfigFile, sets: Sets = None) -> None:
         )
 
 
-def _show(documents: Documents, tokenizer: Tokenizer, plan: TrainingPlan) -> None:
-    """The plan, and three examples as the model will see them, before the first step."""
-    console = Console(stderr=True)
-    console.print(f"plan  {plan}", highlight=False)
-    for text in preview(documents, tokenizer):
-        console.print(text)
-        console.print()
+def _print_plan(plan: TrainingPlan) -> None:
+    """The plan of a run that samples what it trains on."""
+    Console(stderr=True).print(f"plan  {plan}", highlight=False)
+
+
+def _shown(settings: SFTConfig | RewardConfig | DPOConfig) -> Show:
+    """Prints the data's kinds, the plan, and three examples as the model will see them, before the first step."""
+
+    def show(documents: Documents, tokenizer: Tokenizer, plan: TrainingPlan) -> None:
+        console = Console(stderr=True)
+        for text in introduction(settings.data, documents, tokenizer, plan):
+            console.print(text)
+            console.print()
+
+    return show
 
 
 def _read(kind: type[Settings], path: Path, sets: list[str] | None) -> Settings:

@@ -12,7 +12,7 @@ Legend: B rows, T tokens, V vocabulary.
 import torch
 from torch import Tensor
 
-from kwen.engine.request import Request
+from kwen.engine.request import Request, by_prompt
 from kwen.engine.sampler import SamplingBatch, SamplingParams, sample
 from kwen.errors import UserError
 from kwen.model.attention import KVCache
@@ -48,7 +48,7 @@ class Batch:
     def admit(self, requests: list[Request]) -> list[Request]:
         """Prefill `requests` (as many as there are free slots at most) and sample their first tokens.
 
-        Returns those that ended with their first token.
+        A prompt that several of them carry goes through the model once. Returns those that ended with their first token.
         """
         holes = [row for row, request in enumerate(self._rows) if request is None]
         free = holes + list(range(len(self._rows), self.slots))
@@ -56,9 +56,10 @@ class Batch:
         self._rows += [None] * (len(requests) - len(holes))
         rows = sorted(free[: len(requests)])
         ended = []
-        for group in _groups(sorted(requests, key=lambda request: -len(request.prompt))):
-            ended += self._prefill(group, rows[: len(group)])
-            del rows[: len(group)]
+        for group in _groups(sorted(by_prompt(requests), key=lambda sharers: -len(sharers[0].prompt))):
+            count = sum(map(len, group))
+            ended += self._prefill(group, rows[:count])
+            del rows[:count]
         self._rows_changed()
         return ended
 
@@ -94,32 +95,39 @@ class Batch:
             states = [self._tokens_S, self._positions_S, self._live_S, *([] if self._seen_SV is None else [self._seen_SV])]
             for state in states:
                 state[targets] = state[sources]
-            for store in self._cache.keys + self._cache.values:
-                for source, target in zip(sources, targets, strict=True):
-                    store[target, :, :upto].copy_(store[source, :, :upto])
+            self._cache.copy(sources, targets, upto)
         del self._rows[kept:]
         self.holes = 0
         self._rows_changed()
 
-    def _prefill(self, group: list[Request], rows: list[int]) -> list[Request]:
-        lengths = [len(request.prompt) for request in group]
+    def _prefill(self, group: list[list[Request]], rows: list[int]) -> list[Request]:
+        """Run the prompts of `group`, each shared by the requests of one list, and give each request a row of `rows`."""
+        requests = [request for sharers in group for request in sharers]
+        prompts = [sharers[0].prompt for sharers in group]
+        prompt_of = [number for number, sharers in enumerate(group) for _ in sharers]
+        through = [rows[prompt_of.index(number)] for number in range(len(group))]  # the row where each prompt is run
+        lengths = [len(prompt) for prompt in prompts]
         longest = max(lengths)
-        padded = [request.prompt + [0] * (longest - len(request.prompt)) for request in group]
-        token_ids_BT = torch.tensor(padded, dtype=torch.int64, device=self._device)
-        positions_BT = torch.arange(longest, device=self._device).expand(len(group), longest)
-        slots_B = torch.tensor(rows, dtype=torch.int64, device=self._device)
-        size = _CHUNK if len(group) == 1 else longest  # only prompts that run alone are longer than a chunk
-        for token_ids, positions in zip(token_ids_BT.split(size, 1), positions_BT.split(size, 1), strict=True):
-            hidden = self._model.hidden(token_ids, positions=positions, cache=self._cache, slots=slots_B)
-        lengths_B = torch.tensor(lengths, dtype=torch.int64, device=self._device)
-        last_BD = hidden[torch.arange(len(group), device=self._device), lengths_B - longest + hidden.shape[1] - 1]
-        seen_BV = self._note_prompts(group, slots_B)
-        sampling = SamplingBatch([request.params for request in group], self._device)
-        tokens_B, logprobs_B = sample(self._model.project(last_BD).float(), sampling, lengths_B, seen_BV)
+        padded = [prompt + [0] * (longest - len(prompt)) for prompt in prompts]
+        token_ids_PT = torch.tensor(padded, dtype=torch.int64, device=self._device)
+        positions_PT = torch.arange(longest, device=self._device).expand(len(prompts), longest)
+        slots_P = torch.tensor(through, dtype=torch.int64, device=self._device)
+        size = _CHUNK if len(prompts) == 1 else longest  # only prompts that run alone are longer than a chunk
+        for token_ids, positions in zip(token_ids_PT.split(size, 1), positions_PT.split(size, 1), strict=True):
+            hidden = self._model.hidden(token_ids, positions=positions, cache=self._cache, slots=slots_P)
+        copies = [(through[number], row) for number, row in zip(prompt_of, rows, strict=True) if through[number] != row]
+        self._cache.copy([source for source, _ in copies], [target for _, target in copies], longest)
+        lengths_P = torch.tensor(lengths, dtype=torch.int64, device=self._device)
+        last_PD = hidden[torch.arange(len(prompts), device=self._device), lengths_P - longest + hidden.shape[1] - 1]
+        logits_BV = self._model.project(last_PD).float()[prompt_of]
+        lengths_B, slots_B = lengths_P[prompt_of], torch.tensor(rows, dtype=torch.int64, device=self._device)
+        seen_BV = self._note_prompts(requests, slots_B)
+        sampling = SamplingBatch([request.params for request in requests], self._device)
+        tokens_B, logprobs_B = sample(logits_BV, sampling, lengths_B, seen_BV)
         self._tokens_S[slots_B], self._positions_S[slots_B], self._live_S[slots_B] = tokens_B, lengths_B, 1
         if self._seen_SV is not None:
             self._seen_SV[slots_B, tokens_B] = True
-        for row, request in zip(rows, group, strict=True):
+        for row, request in zip(rows, requests, strict=True):
             self._rows[row] = request
         return self._push(rows, tokens_B, logprobs_B)
 
@@ -155,14 +163,14 @@ class Batch:
         self._sampling = SamplingBatch(params, self._device)
 
 
-def _groups(requests: list[Request]) -> list[list[Request]]:
-    """Split requests, longest prompt first, into passes of like lengths, so that little padding is computed."""
-    groups: list[list[Request]] = []
-    for request in requests:
-        longest = len(groups[-1][0].prompt) if groups else 0
+def _groups(prompts: list[list[Request]]) -> list[list[list[Request]]]:
+    """Split prompts (the requests that carry each), longest first, into passes of like lengths: little padding is computed."""
+    groups: list[list[list[Request]]] = []
+    for sharers in prompts:
+        longest = len(groups[-1][0][0].prompt) if groups else 0
         fits = groups and longest <= _CHUNK and (len(groups[-1]) + 1) * longest <= _PREFILL_TOKENS
-        if fits and len(request.prompt) >= _LIKE_LENGTH * longest:
-            groups[-1].append(request)
+        if fits and len(sharers[0].prompt) >= _LIKE_LENGTH * longest:
+            groups[-1].append(sharers)
         else:
-            groups.append([request])
+            groups.append([sharers])
     return groups

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 from kwen.engine.batch import Batch
 from kwen.engine.completion import Completion, Delta
-from kwen.engine.request import Request
+from kwen.engine.request import Request, by_prompt
 from kwen.engine.sampler import SamplingParams
 from kwen.errors import UserError
 from kwen.model.transformer import Transformer
@@ -56,14 +56,18 @@ class Generator:
             self._check(request)
         if not requests:
             return
-        waiting = deque(sorted(requests, key=lambda request: -_total(request)))  # longest first: no straggler at the end
-        batch = Batch(self.model, self._slots_for(requests), _total(waiting[0]))
-        while waiting or batch.running:
+        longest_first = sorted(requests, key=lambda request: -_total(request))  # no straggler at the end
+        batch = Batch(self.model, self._slots_for(requests), _total(longest_first[0]))
+        waiting = deque(by_prompt(longest_first))
+        left = len(requests)
+        while left or batch.running:
             free = batch.slots - batch.running
-            if waiting and free >= min(len(waiting), 1 + (batch.slots - 1) // _PATIENCE):
-                yield batch.admit([waiting.popleft() for _ in range(min(free, len(waiting)))])
+            if left and free >= min(left, 1 + (batch.slots - 1) // _PATIENCE):
+                admitted = _take(waiting, free)
+                left -= len(admitted)
+                yield batch.admit(admitted)
                 continue
-            if not waiting and batch.holes * _PATIENCE > batch.running + batch.holes:
+            if not left and batch.holes * _PATIENCE > batch.running + batch.holes:
                 batch.compact()
             yield batch.step()
 
@@ -89,3 +93,13 @@ class Generator:
 
 def _total(request: Request) -> int:
     return len(request.prompt) + request.params.max_new_tokens
+
+
+def _take(waiting: deque[list[Request]], free: int) -> list[Request]:
+    """The next requests for `free` slots, each prompt's together; split only where the first prompt's alone are too many."""
+    taken: list[Request] = []
+    while waiting and len(taken) + len(waiting[0]) <= free:
+        taken += waiting.popleft()
+    if not taken:
+        taken, waiting[0] = waiting[0][:free], waiting[0][free:]
+    return taken

@@ -45,7 +45,7 @@ def load(path: str | Path, dtype: str | None = None, device: str | torch.device 
     if checkpoint.config.scores:
         raise UserError(f"{path}: a reward model, which scores text and generates none; name a chat or base model")
     source = checkpoint.tokenizer_source
-    tokenizer = Tokenizer.load(source) if isinstance(source, Path) else Tokenizer.from_gguf(source)
+    tokenizer = Tokenizer.from_source(source)
     model = build_model(checkpoint, weight_dtype, place)
     template = tokenizer.chat_template or checkpoint.chat_template
     return LanguageModel(model, tokenizer, found, checkpoint.generation_config, template)

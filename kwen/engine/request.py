@@ -1,5 +1,7 @@
 """One generation request on its way: the tokens it has, the text they make, and whether it has ended."""
 
+from collections.abc import Iterable
+
 from kwen.engine.completion import Completion, Delta, FinishReason
 from kwen.engine.sampler import SamplingParams
 from kwen.engine.stopping import StopScanner
@@ -63,6 +65,14 @@ class Request:
         assert self.finish_reason is not None
         text = self._tokenizer.decode(self.token_ids) if self._text is None else self._text.whole()
         return Completion(text, self.token_ids, self.logprobs, self.finish_reason, self.stop_reason)
+
+
+def by_prompt(requests: Iterable[Request]) -> list[list[Request]]:
+    """Requests that carry equal prompts together, prompts in the order in which each comes first."""
+    sharing: dict[tuple[int, ...], list[Request]] = {}
+    for request in requests:
+        sharing.setdefault(tuple(request.prompt), []).append(request)
+    return list(sharing.values())
 
 
 class _IncrementalText:

@@ -82,6 +82,7 @@ class SamplingBatch:
         self.any_penalty = any(row.repetition_penalty != 1 for row in params)
         self.any_sampled = any(row.temperature > 0 for row in params)
         self.all_sampled = all(row.temperature > 0 for row in params)
+        self.all_plain = all(row.temperature == 1 and row.repetition_penalty == 1 for row in params)
         if self.any_penalty:
             self.repetition_penalty_B1 = column([row.repetition_penalty for row in params], torch.float32)
         if self.any_sampled:
@@ -116,7 +117,7 @@ def sample(logits_BV: Tensor, batch: SamplingBatch, positions_B: Tensor, seen_BV
     seen_BV: bool (B, V), the tokens of prompt and answer so far, needed where a row has a repetition penalty.
     Returns tokens int64 (B,) and their logprobs float32 (B,): full vocabulary, temperature 1, of `logits_BV` itself.
     """
-    scores = logits_BV
+    logprobs_BV, scores = logits_BV.log_softmax(dim=-1), logits_BV
     if batch.any_penalty:
         assert seen_BV is not None
         penalty = batch.repetition_penalty_B1
@@ -124,11 +125,12 @@ def sample(logits_BV: Tensor, batch: SamplingBatch, positions_B: Tensor, seen_BV
     if not batch.any_sampled:
         tokens = _argmax(scores)
     else:
-        tokens = _draw(scores / batch.temperature_B1, batch, uniform(batch.streams_B, positions_B))
+        # without temperature and penalty the draw is from the logits' own logprobs: one pass over the vocabulary less
+        drawn_BV = logprobs_BV if batch.all_plain else (scores / batch.temperature_B1).log_softmax(dim=-1)
+        tokens = _draw(drawn_BV, batch, uniform(batch.streams_B, positions_B))
         if not batch.all_sampled:
             tokens = torch.where(batch.greedy_B, _argmax(scores), tokens)
-    logprobs = logits_BV.log_softmax(dim=-1).gather(1, tokens.unsqueeze(1)).squeeze(1)
-    return tokens, logprobs
+    return tokens, logprobs_BV.gather(1, tokens.unsqueeze(1)).squeeze(1)
 
 
 def _argmax(scores_BV: Tensor) -> Tensor:
@@ -138,16 +140,14 @@ def _argmax(scores_BV: Tensor) -> Tensor:
     return scores_BV.argmax(dim=-1)
 
 
-def _draw(scaled_BV: Tensor, batch: SamplingBatch, uniforms_B: Tensor) -> Tensor:
+def _draw(logprobs_BV: Tensor, batch: SamplingBatch, uniforms_B: Tensor) -> Tensor:
     """Rows that keep the whole distribution and rows that truncate it, each by its own way whatever the mixture."""
-    if not batch.any_truncated:
-        return _draw_weighted(scaled_BV.softmax(dim=-1), uniforms_B)
-    logprobs_BV = scaled_BV.log_softmax(dim=-1)
     if batch.all_truncated:
         return _draw_truncated(logprobs_BV, batch.top_k_B1, batch.top_p_B1, uniforms_B)
-    rows = batch.truncated_rows
     tokens = _draw_weighted(logprobs_BV.exp(), uniforms_B)
-    tokens[rows] = _draw_truncated(logprobs_BV[rows], batch.top_k_B1[rows], batch.top_p_B1[rows], uniforms_B[rows])
+    if batch.any_truncated:
+        rows = batch.truncated_rows
+        tokens[rows] = _draw_truncated(logprobs_BV[rows], batch.top_k_B1[rows], batch.top_p_B1[rows], uniforms_B[rows])
     return tokens
 
 

@@ -15,6 +15,7 @@ from kwen.evals.run import prompt_ids
 from kwen.evals.win_rate import Decisions
 from kwen.progress import Progress, silent
 from kwen.text.messages import Message, validate_messages
+from kwen.train.parallel import Group
 
 
 @dataclass(frozen=True)
@@ -61,12 +62,13 @@ def replies(
     max_new_tokens: int = 160,
     temperature: float = 0.0,
     seed: int = 0,
+    group: Group | None = None,
     progress: Progress = silent,
 ) -> list[Reply]:
     """The model's reply to each prompt under its chat template, all in one batch; greedy at temperature 0.
 
-    A reply is cut at `max_new_tokens`, or where the context would not hold it and its end token. Raises UserError for a prompt
-    that leaves no room for any.
+    The ranks of `group` share the prompts, and every rank returns all replies. A reply is cut at `max_new_tokens`, or where the
+    context would not hold it and its end token. Raises UserError for a prompt that leaves no room for any.
     """
     context = lm.config.max_position_embeddings
     token_ids = [prompt_ids(lm, prompt.messages, 2, f"prompt {number}") for number, prompt in enumerate(prompts, start=1)]
@@ -76,8 +78,10 @@ def replies(
         )
         for ids in token_ids
     ]
-    completions = Generator(lm.model, lm.tokenizer).generate(token_ids, params, progress)
-    return [Reply(completion.text, completion.finish_reason == "stop") for completion in completions]
+    everyone = group or Group()
+    completions = Generator(lm.model, lm.tokenizer).generate(everyone.deal(token_ids), everyone.deal(params), progress)
+    told = everyone.gather([(completion.text, completion.finish_reason == "stop") for completion in completions])
+    return [Reply(text, ended) for text, ended in told]
 
 
 def rows(prompts: Sequence[Asked], a: Sequence[Reply], b: Sequence[Reply], decisions: Decisions) -> list[dict[str, Any]]:

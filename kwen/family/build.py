@@ -17,6 +17,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from rich.text import Text
+
 import kwen
 from kwen.errors import UserError
 from kwen.family.artifact import RECORD, HashCache, Manifest, artifact_key, describe_files, read_manifest
@@ -178,9 +180,13 @@ class _Maker:
             for watcher in self.watchers:
                 watcher.progressed(node.name, done, total, left, facts)
 
+        def show(texts: Sequence[Text]) -> None:
+            for watcher in self.watchers:
+                watcher.shown(node.name, texts)
+
         with folder_aside(self.run / node.name) as out:
             folders = {name: self.run / name for name in node.inputs}
-            job = Job(node.name, node.settings, self.seed, folders, out, work, self.launcher, progress)
+            job = Job(node.name, node.settings, self.seed, folders, out, work, self.launcher, progress, show)
             metrics = dict(node.stage.run(job))
             record = {
                 "wall_s": round(time.monotonic() - began, 3),

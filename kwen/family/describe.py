@@ -51,6 +51,8 @@ def describe(manifest: Manifest) -> str:
 
 
 def _parts(stage: str, metrics: Mapping[str, Any]) -> list[str]:
+    if stage == "released":
+        return [f"{count(metrics['parameters'])} parameters", metrics["model_type"], f"context {metrics['context']:,}"]
     if stage == "corpus":
         total = max(1, metrics["bytes"])
         languages = sorted(metrics["languages"].items(), key=lambda item: -item[1]["bytes"])
@@ -68,10 +70,14 @@ def _parts(stage: str, metrics: Mapping[str, Any]) -> list[str]:
         return [" + ".join(f"{metrics[part]:,}" for part in ("train", "test") if part in metrics) + " pairs"]
     if stage == "reward":
         right = f"{100 * metrics['accuracy']:.0f} % of pairs right"
+        if "held_out" in metrics:
+            right = " · ".join(f"{name} {100 * share:.0f} % held out" for name, share in metrics["held_out"].items())
         return [f"{count(metrics['parameters'])} parameters", f"{metrics['steps']:,} steps", right]
     if stage == "chat":
-        steps = f"{metrics['warmup_steps']:,} + {metrics['steps']:,} steps"
-        return [f"{count(metrics['parameters'])} parameters", steps, f"KL {metrics['kl']:.2f}"]
+        warmup = f"{metrics['warmup_steps']:,} + " if "warmup_steps" in metrics else ""
+        last = f"KL {metrics['kl']:.2f}" if "kl" in metrics else f"score {metrics['score']:.2f}" if "score" in metrics else ""
+        last = last or f"{100 * metrics['accuracy']:.0f} % of pairs right"
+        return [f"{count(metrics['parameters'])} parameters", f"{warmup}{metrics['steps']:,} steps", last]
     if stage == "judging":
         return [f"RLHF {name} {100 * margin:+.1f}" for name, margin in metrics["win_minus_loss"].items()]
     if stage == "evals":

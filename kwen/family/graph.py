@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from rich.text import Text
+
 from kwen.errors import UserError
 from kwen.family.artifact import HashCache, Manifest, artifact_key, config_changes, damage, read_manifest
 from kwen.family.launch import Launcher
@@ -17,12 +19,16 @@ from kwen.files import json_hash
 from kwen.progress import Progress, silent
 
 
+def show_nobody(texts: Sequence[Text]) -> None:
+    """Where nobody looks on."""
+
+
 @dataclass(frozen=True)
 class Job:
     """What a stage is given: its settings, its inputs as folders, and the two folders that it may write into.
 
     `out` becomes the artifact when the stage returns. `work` outlives a kill and is the same for the same key: checkpoints
-    and finished parts belong there. `launcher` has the processes that train together.
+    and finished parts belong there. `launcher` has the processes that train together. `show` takes texts for whoever looks on.
     """
 
     name: str
@@ -33,6 +39,7 @@ class Job:
     work: Path
     launcher: Launcher = field(default_factory=Launcher)
     progress: Progress = silent
+    show: Callable[[Sequence[Text]], None] = show_nobody
 
 
 @dataclass(frozen=True)

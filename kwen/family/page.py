@@ -84,7 +84,7 @@ def _training(report: Mapping[str, Any]) -> Iterator[str]:
         by_stage.setdefault(report["artifacts"][name]["stage"], []).append(name)
     labels = {
         "loss": "loss, nats", "accuracy": "pairs ordered right", "score": "reward of the answers",
-        "kl": "KL from chat-sft, nats an answer", "length": "tokens an answer", "entropy": "entropy, nats a token",
+        "kl": "KL from the model before, nats an answer", "length": "tokens an answer", "entropy": "entropy, nats a token",
         "grad_norm": "gradient norm", "lr": "learning rate",
     }  # fmt: skip
     for stage, names in by_stage.items():

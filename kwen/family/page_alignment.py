@@ -31,12 +31,16 @@ def _reward_models(preference: Mapping[str, Mapping[str, Any]]) -> Iterator[str]
         [escape(model), *(per_cent(of[s]["accuracy"], of[s]["accuracy_stderr"]) if s in of else "" for s in sets)]
         for model, of in preference.items()
     ]
-    yield "<p>Pairs of answers that a reward model puts in the right order. The helpful sets are answers of the family's own"
-    yield " models; the others are of kinds that its pretraining (pmp) never saw.</p>"
+    yield "<p>Pairs of answers that a reward model puts in the right order, with the standard error."
+    if "helpful-base" in sets:
+        yield " The helpful sets are answers of the family's own models; the others are of kinds that pmp never saw."
+    yield "</p>"
     yield table(["reward model", *map(escape, sets)], rows)
     model = "reward" if "reward" in preference else list(preference)[-1]
     tags = preference[model].get(sets[0], {}).get("by_tag", {})
     cells = [[escape(tag), per_cent(part["accuracy"], part["accuracy_stderr"]), str(part["n"])] for tag, part in tags.items()]
+    if len(tags) < 2:
+        return
     yield f"<details><summary>{escape(model)} on {escape(sets[0])}, by topic</summary>"
     yield table(["topic", "right", "pairs"], cells) + "</details>"
 
@@ -74,16 +78,17 @@ def _side_by_side(results: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
 
 def _cost(scores: Mapping[str, Mapping[str, Any]]) -> Iterator[str]:
     """The alignment tax: what both models score on everything that both were measured on."""
-    if not {"chat", "chat-sft"} <= scores.keys():
+    earlier = [name for name in scores if name in ("released", "chat-sft")]
+    if "chat" not in scores or not earlier:
         return
     rows = []
-    for task, before in scores["chat-sft"].items():
+    for task, before in scores[earlier[-1]].items():
         after = scores["chat"].get(task)
         if after is not None:
             metric = next(key.removesuffix("_stderr") for key in before if key.endswith("_stderr"))
             shown = [f"{of[metric]:.3f} ± {of[f'{metric}_stderr']:.3f}" for of in (before, after)]
             rows.append([f"{escape(task)}<br><small>{escape(metric.replace('_', ' '))}</small>", *shown])
-    yield "<p>The alignment tax: held-out text and tasks before and after.</p>" + table(["", "chat-sft", "chat"], rows)
+    yield "<p>The alignment tax: held-out text and tasks before and after.</p>" + table(["", earlier[-1], "chat"], rows)
 
 
 def _before_and_after(samples: list[Mapping[str, Any]]) -> Iterator[str]:

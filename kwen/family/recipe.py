@@ -2,6 +2,7 @@
 
     name: mine                      the run's folder is runs/mine
     seed: 0
+    init_from: FOLDER               a released checkpoint, in place of base: a Hugging Face or Qwen-1 folder, or a GGUF file
     corpus: {sources: [...]}        kwen.corpus.pipeline.CorpusConfig
     tokenizer: {vocab_size: ...}    kwen.text.tokenizer_training.TokenizerConfig
     model: {...}                    what all base models share; each may say otherwise
@@ -10,26 +11,30 @@
     chat-sft: {...}                 also chat-sft-s and chat-sft-m, made from base-s and base-m
     comparisons: {pairs: ..., test_pairs: ..., prompts: ...}   pairs of answers sampled from all chat-sft models
     pmp: {data: [...], training: {...}}                 the reward model's own pretraining, from base
-    reward: {training: {...}}                           from pmp (from base where there is none), on the comparisons
+    reward: {data: [...], training: {...}}              from pmp (from base where there is none), on the comparisons and data
     reward-alone: {training: {...}}                     the same from base, for comparison
-    chat: {data: [...], steps: ..., ...}                RLHF: chat-sft against reward; kwen.align.ppo.PPOConfig
+    chat: {kind: ppo, data: [...], steps: ..., ...}     from chat-sft: RLHF against reward by kwen.align.ppo.PPOConfig;
+                                                        kind: dpo learns from pairs, grpo from tasks that can be checked
     online: {pairs: ..., ...}                           pairs of answers of chat, for testing alone
     judging: {pairs: ..., prompts: ...}                 reward models on pairs, chat against chat-sft
     evals: {tasks: [...], limit: ...}
     launcher: {kind: local, ranks: 2}
     expected_seconds: {base: 200}   serves the estimate of a first build, nothing else
 
-An artifact that a recipe does not name is not part of the family; corpus, tokenizer, shards and report always are.
+An artifact that a recipe does not name is not part of the family; the report always is. Base models need corpus and tokenizer. A
+family that starts from a released checkpoint has its tokenizer, and a corpus only where one is named.
 """
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field
 
+from kwen.align.dpo import DPOConfig
+from kwen.align.grpo import GRPOConfig
 from kwen.align.ppo import PPOConfig
 from kwen.align.reward import RewardConfig
 from kwen.align.sampled import SampledConfig
@@ -46,18 +51,23 @@ BASES = ("base-s", "base-m", "base")
 CHATS = ("chat-sft-s", "chat-sft-m", "chat-sft")
 REWARDS = ("pmp", "reward", "reward-alone")
 ALIGNED = ("comparisons", *REWARDS, "chat", "online", "judging")
+RELEASED = "released"
+"""The artifact that stands for the checkpoint of `init_from`."""
+
+ChatConfig = Annotated[PPOConfig | DPOConfig | GRPOConfig, Field(discriminator="kind")]
 
 
 class EvalsConfig(BaseModel):
-    """What is measured: `tasks` on the largest SFT model and on the model after RLHF, bits a byte of the corpus's held-out text
-    on all base models, and where there is RLHF on the models before and after it.
+    """What is measured: `tasks` on the released checkpoint, the largest SFT model and the model after RLHF; bits a byte of the
+    corpus's held-out text on the models without fine-tuning, and where there is RLHF on the models before and after it.
 
-    `limit` takes the first items of each task; held-out text is read whole.
+    `data` is the folder of the benchmarks' own files. `limit` takes the first items of each task; held-out text is read whole.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tasks: tuple[str, ...] = ()
+    data: Path | None = None
     limit: int | None = Field(default=None, ge=1)
 
 
@@ -81,8 +91,9 @@ class Recipe(BaseModel):
     name: str = Field(pattern=r"^[A-Za-z0-9][\w.-]*$")
     about: str = ""
     seed: int = Field(default=0, ge=0, lt=2**63)
-    corpus: CorpusConfig
-    tokenizer: TokenizerConfig
+    init_from: Path | None = None
+    corpus: CorpusConfig | None = None
+    tokenizer: TokenizerConfig | None = None
     base_s: PretrainConfig | None = Field(default=None, alias="base-s")
     base_m: PretrainConfig | None = Field(default=None, alias="base-m")
     base: PretrainConfig | None = None
@@ -93,7 +104,7 @@ class Recipe(BaseModel):
     pmp: RewardConfig | None = None
     reward: RewardConfig | None = None
     reward_alone: RewardConfig | None = Field(default=None, alias="reward-alone")
-    chat: PPOConfig | None = None
+    chat: ChatConfig | None = None
     online: SampledConfig | None = None
     judging: JudgingConfig | None = None
     evals: EvalsConfig | None = None
@@ -107,6 +118,14 @@ class Recipe(BaseModel):
     def chats(self) -> dict[str, SFTConfig]:
         """The chat models that the family has, by name."""
         return _present({"chat-sft-s": self.chat_sft_s, "chat-sft-m": self.chat_sft_m, "chat-sft": self.chat_sft})
+
+    def start(self) -> str:
+        """The artifact that fine-tuning and reward models start from."""
+        return "base" if self.init_from is None else RELEASED
+
+    def policy(self) -> str:
+        """The artifact that `chat` starts from: the largest SFT model, or a released chat model as it is."""
+        return self.start() if self.init_from is not None and self.chat_sft is None else "chat-sft"
 
     def as_dict(self) -> dict[str, Any]:
         """The resolved recipe in JSON types, every default written out; itself a valid recipe."""
@@ -140,11 +159,7 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
             raise UserError(f"{where}: {part} is {data[part]!r}; expected a section with keys of its own")
     filled, written = _fill_in(data)
     recipe = validate(Recipe, filled, where, written, lifted=("model",))
-    for chat in recipe.chats():
-        base = base_of(chat)
-        if base not in recipe.bases():
-            raise UserError(f"{where}: {chat} is made from {base}, which the recipe does not name; add the section {base}")
-    _check_alignment(recipe, where)
+    _check_inputs(recipe, where)
     for task in recipe.evals.tasks if recipe.evals is not None else ():
         try:
             find_task(task)
@@ -156,22 +171,31 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
     return recipe
 
 
-def _check_alignment(recipe: Recipe, where: str) -> None:
+def _check_inputs(recipe: Recipe, where: str) -> None:
     """UserError for a section whose inputs the recipe does not name."""
     sections = recipe.as_dict()
-    needs = {
-        "comparisons": ("chat-sft",), "pmp": ("base",), "reward": ("base",), "reward-alone": ("base",),
-        "chat": ("chat-sft", "reward"), "online": ("chat",), "judging": ("chat-sft", "chat", "reward", "comparisons"),
-    }  # fmt: skip
+    start = recipe.start()
+    if recipe.init_from is not None:
+        if clash := next((name for name in (*BASES, "tokenizer") if name in sections), None):
+            raise UserError(f"{where}: init_from and {clash}: a family starts from a released checkpoint or from its own bases")
+        sections[RELEASED] = recipe.init_from
+    needs: dict[str, tuple[str, ...]] = {base: ("corpus", "tokenizer") for base in BASES}
+    needs |= {chat: (start if chat == "chat-sft" else base_of(chat),) for chat in CHATS}
+    needs |= {"comparisons": ("chat-sft",), **dict.fromkeys(REWARDS, (start,)), "online": ("chat",)}
+    needs |= {"judging": ("chat-sft", "chat", "reward", "comparisons"), "chat": (recipe.policy(),)}
+    if isinstance(recipe.chat, PPOConfig):
+        needs["chat"] += ("reward", *(("corpus",) if recipe.chat.pretrain_coefficient else ()))
     for name, inputs in needs.items():
         missing = [section for section in inputs if section not in sections]
         if name in sections and missing:
             raise UserError(
                 f"{where}: {name} is made from {missing[0]}, which the recipe does not name; add the section {missing[0]}"
             )
-    for name in ("pmp", "reward", "reward-alone"):
+    of_pairs = [*REWARDS, *(["chat"] if isinstance(recipe.chat, DPOConfig) else [])]
+    for name in of_pairs:
         if name in sections and not sections[name]["data"] and (name == "pmp" or "comparisons" not in sections):
-            raise UserError(f"{where}: {name}.data names no pairs; give a source, or for reward the section comparisons")
+            other = "" if name == "pmp" else ", or add the section comparisons"
+            raise UserError(f"{where}: {name}.data names no pairs; give a source{other}")
 
 
 def base_of(chat: str) -> str:
@@ -212,6 +236,8 @@ def _fill_in(data: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
         for part, inner in (("model", model), ("training", own.get("training", {}))):
             merged[part] = _merge(shared[part], inner, f"{name}.{part}", part, origin)
         filled[name] = merged
+    if isinstance(data.get("chat"), dict):
+        filled["chat"] = {"kind": "ppo", **data["chat"]}
     return filled, lambda path: origin.get(path, path)
 
 

@@ -38,7 +38,7 @@ def collect(name: str, about: str, seed: int, folders: Mapping[str, Path]) -> di
         "curves": {artifact: _without_speed(curve) for artifact, curve in curves.items() if curve},
         "scores": _read_json(evals / SCORES, {}) if evals is not None else {},
         "samples": _read_json(evals / SAMPLES, []) if evals is not None else [],
-        "preference": _read_json(judging / PREFERENCE, {}) if judging is not None else {},
+        "preference": _preference({name: folders[name] for name in standing}),
         "side_by_side": _read_json(judging / SIDE_BY_SIDE, {}) if judging is not None else {},
         "before_and_after": _read_json(chat / BEFORE_AND_AFTER, []) if chat is not None else [],
         RECORD: {
@@ -106,6 +106,14 @@ def _thin(rows: Sequence[Mapping[str, Any]]) -> dict[str, list[float]]:
         if parts and not any(mean != mean for mean in means):
             columns[key] = means
     return columns if parts else {}
+
+
+def _preference(folders: Mapping[str, Path]) -> dict[str, dict[str, Any]]:
+    """Reward model -> set -> accuracy: on the pairs that each was kept from, and what judging found."""
+    found = {name: _read_json(folder / PREFERENCE, {}) for name, folder in folders.items()}
+    for name, sets in found.pop("judging", {}).items():
+        found[name] = sets | found.get(name, {})
+    return {name: sets for name, sets in found.items() if sets}
 
 
 def _read_json(path: Path, default: Any) -> Any:

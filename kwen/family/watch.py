@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
+from rich.text import Text
+
 from kwen.family.artifact import Manifest
 from kwen.family.describe import clock, describe, describe_facts
 from kwen.family.graph import Step, in_short
@@ -20,6 +22,9 @@ class Watcher(Protocol):
 
     def progressed(self, name: str, done: float, total: float, left: float | None, facts: Mapping[str, float | str]) -> None:
         """The live stage is at `done` of `total`."""
+
+    def shown(self, name: str, texts: Sequence[Text]) -> None:
+        """The live stage shows its data and its plan before it begins."""
 
     def finished(self, manifest: Manifest, built: bool) -> None:
         """An artifact stands: `built` just now, or found up to date."""
@@ -58,6 +63,10 @@ class PlainLines:
         share = f"{100 * done / total:3.0f} %" if total else ""
         rest = f"about {clock(left)} left" if left is not None else ""
         self._line("now", name, " · ".join(part for part in (share, describe_facts(facts), rest) if part))
+
+    def shown(self, name: str, texts: Sequence[Text]) -> None:
+        for text in texts:
+            self._write(text.plain)
 
     def finished(self, manifest: Manifest, built: bool) -> None:
         took = clock(float(manifest.record.get("wall_s", 0.0)))

@@ -27,6 +27,15 @@ class KVCache:
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
 
+    def copy(self, sources: list[int], targets: list[int], length: int) -> None:
+        """Copy positions 0 to `length` - 1 of each slot of `sources` to the slot of `targets` that stands beside it.
+
+        No slot is both a source and a target.
+        """
+        for store in self.keys + self.values:
+            for source, target in zip(sources, targets, strict=True):
+                store[target, :, :length].copy_(store[source, :, :length])
+
 
 class CacheView:
     """One forward pass's use of a KVCache: which slots, which positions, how far to read, and the mask."""

@@ -50,6 +50,11 @@ class Tokenizer:
         return cls(read_path(Path(path)))
 
     @classmethod
+    def from_source(cls, source: Path | Mapping[str, Any]) -> "Tokenizer":
+        """The tokenizer of a checkpoint by what the checkpoint names as its source: a folder, or a GGUF file's metadata."""
+        return cls.load(source) if isinstance(source, Path) else cls.from_gguf(source)
+
+    @classmethod
     def from_gguf(cls, metadata: Mapping[str, Any]) -> "Tokenizer":
         """The tokenizer in a GGUF file's metadata (`tokenizer.ggml.*`, `tokenizer.chat_template`).
 

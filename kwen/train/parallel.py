@@ -4,14 +4,16 @@
 torch.distributed's; this file only starts and ends its processes, one to a GPU where there are GPUs.
 """
 
+import json
 import os
 import signal
 import tempfile
+import threading
 import traceback
-from collections.abc import Callable, Mapping
-from multiprocessing import get_context
+from collections.abc import Callable, Mapping, Sequence
+from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -21,7 +23,10 @@ from kwen.progress import Progress, silent
 
 PATIENCE_SECONDS = 3.0
 RankFunction = Callable[..., Any]
-"""Called as function(group, progress=..., **arguments) on every rank; it must be importable, its arguments plain data."""
+"""Called as function(group, progress=..., **arguments) on every rank; it must be importable, its arguments plain data, paths or
+frozen configs."""
+
+Item = TypeVar("Item")
 
 
 class Group:
@@ -57,6 +62,27 @@ class Group:
             for part, tensor in zip(flat.split([tensor.numel() for tensor in tensors]), tensors, strict=True):
                 tensor.copy_(part.view_as(tensor))
 
+    def deal(self, items: Sequence[Item]) -> list[Item]:
+        """This rank's part of `items`: like cards, one to each rank in turn, so that items of like cost are spread evenly."""
+        return list(items[self.rank :: self.world])
+
+    def gather(self, values: Sequence[Any]) -> list[Any]:
+        """All ranks' values on every rank, one of each rank in turn: where `values` answer a `deal`, in the order of its items.
+
+        The values are plain JSON data and arrive as such, from this rank too: a tuple as a list. Nothing is unpickled.
+        """
+        message = json.dumps(list(values)).encode()
+        if self.world == 1:
+            return list(json.loads(message))
+        sizes = torch.zeros(self.world, dtype=torch.int64, device=self.device)
+        sizes[self.rank] = len(message)
+        longest = int(self.add(sizes).max())
+        sent = torch.frombuffer(bytearray(message.ljust(longest)), dtype=torch.uint8).to(self.device)
+        received = [torch.empty_like(sent) for _ in range(self.world)]
+        dist.all_gather(received, sent)
+        parts = [json.loads(bytes(part.cpu().numpy())) for part in received]  # JSON may end in spaces
+        return [value for turn in range(max(map(len, parts))) for part in parts for value in part[turn : turn + 1]]
+
     def barrier(self) -> None:
         """Wait until every rank is here."""
         if self.world > 1:
@@ -87,7 +113,7 @@ class Ranks:
     def run(self, function: RankFunction, arguments: Mapping[str, Any], progress: Progress = silent) -> Any:
         """function(group, progress=..., **arguments) on every rank; rank 0 alone tells `progress`; returns rank 0's result.
 
-        Raises what rank 0 raised, or RuntimeError with the traceback of another rank.
+        Raises what rank 0 raised, a UserError of another rank, or RuntimeError with another rank's traceback.
         """
         if self.world == 1:
             return function(Group(), progress=progress, **arguments)
@@ -105,27 +131,29 @@ class Ranks:
             failure = self._failure(wait=False)
             self.close()
             # Another rank left, and this one's next collective found nobody there; a mistake that all ranks saw is told as it is.
-            if failure and not isinstance(error, UserError):
-                raise RuntimeError(failure) from error
+            if failure is not None and not isinstance(error, UserError):
+                raise failure from error
             raise
         finally:
             torch.set_num_threads(threads)
-        if failure:
+        if failure is not None:
             self.close()
-            raise RuntimeError(failure)
+            raise failure
         return result
 
-    def _failure(self, wait: bool) -> str:
-        """What went wrong on the other ranks, as far as they have told, or "" if nothing did."""
+    def _failure(self, wait: bool) -> Exception | None:
+        """What went wrong on the other ranks, as far as they have told, or None if nothing did."""
         for rank, (_, connection) in enumerate(self._workers, 1):
             if wait or connection.poll(PATIENCE_SECONDS):
                 try:
-                    failure = connection.recv()
+                    mistake, failure = connection.recv()
                 except EOFError:
-                    failure = "its process ended"
+                    mistake, failure = "", "its process ended"
+                if mistake:
+                    return UserError(mistake)
                 if failure:
-                    return f"rank {rank} failed:\n{failure}"
-        return ""
+                    return RuntimeError(f"rank {rank} failed:\n{failure}")
+        return None
 
     def close(self) -> None:
         """End the other processes."""
@@ -157,9 +185,18 @@ def _join(rank: int, world: int, folder: str) -> None:
         dist.init_process_group(backend, init_method=f"file://{folder}/rendezvous", rank=rank, world_size=world)
 
 
+def _leave_with_rank_0() -> None:
+    """End this process as soon as rank 0's has ended, killed or not: what it holds locked must not stop the next run."""
+    rank_0 = parent_process()
+    assert rank_0 is not None
+    rank_0.join()
+    os._exit(1)
+
+
 def _serve(rank: int, world: int, folder: str, connection: Connection) -> None:
     """A worker's life: run what rank 0 sends, until rank 0 is gone."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches all processes of a terminal; rank 0 decides for all
+    threading.Thread(target=_leave_with_rank_0, daemon=True).start()
     threads = max(1, torch.get_num_threads() // world)
     torch.set_num_threads(threads)
     while True:
@@ -167,17 +204,19 @@ def _serve(rank: int, world: int, folder: str, connection: Connection) -> None:
             function, arguments = connection.recv()
         except (EOFError, OSError):
             break
-        failure = ""
+        mistake = failure = ""  # a user's, in one line; any other, with its traceback
         try:
             _join(rank, world, folder)
             function(Group(rank, world), progress=silent, **arguments)
+        except UserError as error:
+            mistake = str(error)
         except BaseException:
             failure = traceback.format_exc()
         try:
-            connection.send(failure)
+            connection.send((mistake, failure))
         except (BrokenPipeError, OSError):
             break
-        if failure:
+        if mistake or failure:
             break
     if dist.is_initialized():
         dist.destroy_process_group()

@@ -25,7 +25,8 @@ GIB = 2**30
 
 @dataclass(frozen=True)
 class TrainingPlan:
-    """Figures of a run. Bytes are of all ranks of this machine together."""
+    """Figures of a run. Bytes are of all ranks of this machine together; `largest_micro_batch` is what `micro_batch_setting`
+    may be for the run to fit, in its unit."""
 
     parameters: int
     trained: int
@@ -34,6 +35,7 @@ class TrainingPlan:
     memory: dict[str, int]
     available: int
     largest_micro_batch: int
+    micro_batch_setting: str = "training.micro_batch_tokens"
 
     @property
     def bytes(self) -> int:
@@ -53,7 +55,7 @@ class TrainingPlan:
             return
         activations = self.memory["activations"]
         if self.bytes - activations < self.available and self.largest_micro_batch > 0:
-            advice = f"set training.micro_batch_tokens to {self.largest_micro_batch} at most"
+            advice = f"set {self.micro_batch_setting} to {self.largest_micro_batch} at most"
         elif self.trained == self.parameters:
             advice = "train adapters alone: set lora, with quantize: int8 if that is not enough"
         else:
@@ -77,7 +79,7 @@ def training_plan(
     share = training.batch_tokens // world
     micro = min(share, training.micro_batch_tokens or share)
     ranks = 1 if device.type == "cuda" else world  # on GPUs every rank has a device, and so memory, of its own
-    token_bytes = _activation_bytes(model, training.sequence_length, dtype.itemsize)
+    token_bytes = activation_bytes(model, training.sequence_length, dtype.itemsize)
     logits = CHUNK * model.vocab_size * 10  # a chunk's logits, their gradient, and both once more in the products' dtype
     fixed = {"process": PROCESS_BYTES, "weights": 4 * parameters, "gradients": 4 * trained, "optimiser": 8 * trained}
     memory = {name: ranks * size for name, size in fixed.items()}
@@ -92,7 +94,7 @@ def training_plan(
     return TrainingPlan(parameters, trained, tokens, seconds, memory, available, int(rows) * training.sequence_length)
 
 
-def _activation_bytes(model: ModelConfig, sequence_length: int, item: int) -> int:
+def activation_bytes(model: ModelConfig, sequence_length: int, item: int) -> int:
     """What the layers keep of one token for the backward pass: the residual stream and norms in float32, the inputs of
     products in their dtype, and the attention weights where the attention is computed plainly."""
     D, W = model.hidden_size, model.intermediate_size

@@ -118,6 +118,16 @@ def test_the_merged_folder_loads_in_transformers_with_the_adapters_logits(base: 
         assert difference(build_model(load_checkpoint(tmp_path / "merged"))(IDS), model(IDS)) <= 1e-5
 
 
+def test_the_folder_of_an_adapter_loads_as_its_base_with_the_adapter(base: Path, tmp_path: Path) -> None:
+    model = adapted()
+    save_adapter(model, tmp_path / "adapter", base, SMALL)
+    with torch.no_grad():
+        assert difference(build_model(load_checkpoint(tmp_path / "adapter"))(IDS), model(IDS)) <= 1e-5
+    base.rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=f"an adapter for {base}, which is not on this machine under that name; kwen convert"):
+        load_checkpoint(tmp_path / "adapter")
+
+
 def test_adapters_that_peft_wrote_load(base: Path, tmp_path: Path) -> None:
     settings = peft.LoraConfig(r=2, lora_alpha=5, target_modules=["v_proj", "up_proj"], layers_to_transform=[1],
                                use_rslora=True, init_lora_weights=False, task_type="CAUSAL_LM")  # fmt: skip

@@ -92,6 +92,42 @@ def test_refilled_slots_give_what_the_naive_loop_gives_one_by_one(model: Transfo
     assert len(reasons) == 3, "the requests should end by token, by string, and by length"
 
 
+def shared_requests(tokenizer: Tokenizer) -> tuple[list[list[int]], list[SamplingParams]]:
+    """Three prompts of unlike lengths, four requests each, interleaved; every request has settings and a seed of its own."""
+    source = random.Random("shared/requests")
+    prompts = [[source.randrange(tokenizer.vocab_size) for _ in range(length)] for length in (40, 20, 10)] * 4
+    params = [
+        SamplingParams(9, temperature=1.2 * (n > 2), top_p=0.9 if n % 2 else 1.0, repetition_penalty=1.0 + n % 3 / 10, seed=n)
+        for n in range(12)
+    ]
+    return prompts, params
+
+
+@pytest.mark.parametrize("slots", [3, 4, 5, 12])
+def test_requests_that_share_a_prompt_get_the_answers_they_get_alone(
+    model: Transformer, tokenizer: Tokenizer, slots: int
+) -> None:
+    prompts, params = shared_requests(tokenizer)
+    got = Generator(model, tokenizer, slots=slots).generate(prompts, params)
+    for prompt, row, completion in zip(prompts, params, got, strict=True):
+        assert_equal(completion, naive(model, tokenizer, prompt, row))
+    assert len({tuple(completion.token_ids) for completion in got}) > 9, "equal prompts must not mean equal draws"
+
+
+@pytest.mark.parametrize("slots", [4, 12])
+def test_a_shared_prompt_goes_through_the_model_once(model: Transformer, tokenizer: Tokenizer, slots: int) -> None:
+    prompts, params = shared_requests(tokenizer)
+    shapes: list[tuple[int, int]] = []
+    hook = model.model.embed_tokens.register_forward_hook(lambda _, inputs, __: shapes.append(tuple(inputs[0].shape)))
+    try:
+        Generator(model, tokenizer, slots=slots).generate(prompts, params)
+    finally:
+        hook.remove()
+    prefills = [rows * length for rows, length in shapes if length > 1]
+    assert sum(prefills) == 40 + 20 + 10
+    assert len(shapes) - len(prefills) == 8 * 12 // slots, "the later tokens take one pass for all that run together"
+
+
 def test_streaming_equals_generating(model: Transformer, tokenizer: Tokenizer) -> None:
     generator = Generator(model, tokenizer)
     prompts, params = mixed_requests(tokenizer, 25, seed=1)

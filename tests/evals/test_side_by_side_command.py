@@ -7,14 +7,17 @@ from openai_endpoint import running
 
 from kwen.align.reward import RewardModel, scoring_model
 from kwen.cli.main import exit_code
-from kwen.engine.language_model import LanguageModel
+from kwen.engine.language_model import LanguageModel, load
 from kwen.errors import UserError
+from kwen.evals.judges import Reply
 from kwen.evals.side_by_side import read_conversations, replies
 from kwen.family.artifact import Manifest
 from kwen.model.formats.huggingface import memory_tensors, write_model
 from kwen.model.formats.load import load_checkpoint
+from kwen.progress import Progress
 from kwen.sandbox import describe
 from kwen.text.tokenizer import Tokenizer
+from kwen.train.parallel import Group, Ranks
 
 QUESTIONS = [
     {"prompt": "How much is the lamp?", "topic": "lamps", "language": "en"},
@@ -177,3 +180,16 @@ def test_a_mistake_is_one_line_and_exit_code_2(
     code, out, err = run(capsys, *arguments)
     assert code == 2 and out == "" and len(err.splitlines()) == 1 and problem in err
     assert list(tmp_path.iterdir()) == []
+
+
+def shared_replies(group: Group, *, folder: Path, file: Path, progress: Progress) -> list[Reply]:
+    """Answers of the model in `folder`, shared by all ranks."""
+    return replies(load(folder), read_conversations(file), max_new_tokens=9, temperature=1.0, group=group)
+
+
+def test_ranks_share_the_prompts_and_all_have_all_replies(
+    tiny_folder: Path, tiny_lm: LanguageModel, questions: Path
+) -> None:
+    with Ranks(2) as ranks:
+        shared = ranks.run(shared_replies, {"folder": tiny_folder, "file": questions})
+    assert shared == replies(tiny_lm, read_conversations(questions), max_new_tokens=9, temperature=1.0)

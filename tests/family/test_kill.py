@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,11 +15,11 @@ import pytest
 
 from kwen.files import file_hash
 
-KILLS = 20
+KILLS, KILLS_OF_PPO = 20, 10
 
 
-def _start(out: Path) -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-c", "from kwen.cli.main import run; run()", "build", "micro", "--out", str(out)]
+def _start(out: Path, *options: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-c", "from kwen.cli.main import run; run()", "build", "micro", "--out", str(out), *options]
     return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
 
 
@@ -56,3 +57,28 @@ def test_killed_at_twenty_random_moments_the_micro_family_is_the_same(tmp_path: 
     pages = [(run / "report" / "index.html").read_text() for run in (whole, cut)]
     masked = [re.sub(r'(<(\w+)[^>]*class="[^"]*\btime\b[^"]*"[^>]*>).*?(</\2>)', r"\1\3", page, flags=re.S) for page in pages]
     assert masked[0] == masked[1]
+
+
+@pytest.mark.slow
+def test_killed_ten_times_during_ppo_the_chat_model_is_the_same(tmp_path: Path) -> None:
+    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    options = ["--only", "chat", "--set", "chat.warmup_steps=4", "--set", "chat.steps=40", "--set", "chat.checkpoint_every=2"]
+    process = _start(whole, *options)
+    assert process.wait() == 0, process.stderr and process.stderr.read().decode()
+    shutil.copytree(whole, cut, ignore=shutil.ignore_patterns("chat", ".work", ".lock"))
+    moments, curve = random.Random(0), cut / ".work" / "chat" / "metrics.jsonl"
+    for kill in range(KILLS_OF_PPO):
+        began = time.time()
+        process = _start(cut, *options)
+        deadline = time.monotonic() + 120
+        # Steps are under way when this start has written the curve, and it is longer than at the kill before.
+        while not (curve.is_file() and curve.stat().st_mtime > began and len(curve.read_text().splitlines()) > 4 * kill):
+            assert process.poll() is None and time.monotonic() < deadline
+            time.sleep(0.01)
+        time.sleep(moments.uniform(0, 0.2))
+        process.send_signal(signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL
+    process = _start(cut, *options)
+    assert process.wait() == 0, process.stderr and process.stderr.read().decode()
+    for name in ("model.safetensors", "samples.json"):
+        assert file_hash(cut / "chat" / name) == file_hash(whole / "chat" / name)

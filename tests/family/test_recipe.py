@@ -105,7 +105,7 @@ def test_unknown_tasks_are_told_before_anything_is_trained(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("name", "expected"),
     [
-        ("nani", "no recipe 'nani': the recipes that ship are books, micro, nano; else name a YAML file"),
+        ("nani", "no recipe 'nani': the recipes that ship are books, finetune, micro, nano; else name a YAML file"),
         ("missing.yaml", "missing.yaml: cannot be read (No such file or directory)"),
     ],
 )

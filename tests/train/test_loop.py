@@ -1,9 +1,11 @@
 """Training gives the same weights whatever the micro-batch, the ranks, or an interruption."""
 
+import fcntl
 import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +98,58 @@ def fails_on_rank_one(group: Group, *, progress: Progress) -> None:
 def test_a_failure_of_another_rank_is_told_and_hangs_nobody() -> None:
     with Ranks(2) as ranks, pytest.raises(RuntimeError, match="ZeroDivisionError: of rank one"):
         ranks.run(fails_on_rank_one, {})
+
+
+def mistaken_on_rank_one(group: Group, *, progress: Progress) -> None:
+    """Rank 1 meets a user's mistake; rank 0 waits for it in a collective."""
+    if group.rank == 1:
+        raise UserError("row 7: too long")
+    group.gather([])
+
+
+def test_a_users_mistake_that_another_rank_met_is_told_as_one() -> None:
+    with Ranks(2) as ranks, pytest.raises(UserError, match=r"^row 7: too long$"):
+        ranks.run(mistaken_on_rank_one, {})
+
+
+def locks_a_file(group: Group, *, path: str, progress: Progress) -> None:
+    """Rank 1 locks the file, and then both are busy without a word to each other."""
+    if group.rank == 1:
+        file = open(path, "w")  # noqa: SIM115 (closed with the process)
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.write("locked")
+        file.flush()
+    time.sleep(600)
+
+
+def test_other_ranks_end_with_a_killed_rank_zero_and_let_go_of_their_files(tmp_path: Path) -> None:
+    script = (
+        "import sys; sys.path.insert(0, sys.argv[1]); from test_loop import locks_a_file; from kwen.train.parallel import Ranks\n"
+        "if __name__ == '__main__': Ranks(2).run(locks_a_file, {'path': sys.argv[2]})"
+    )
+    (tmp_path / "script.py").write_text(script)
+    held = tmp_path / "held"
+    process = subprocess.Popen([sys.executable, tmp_path / "script.py", str(Path(__file__).parent), str(held)])
+    while not held.exists() or not held.read_text():
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    with open(held) as file:
+        fcntl.flock(file, fcntl.LOCK_EX)  # pytest would wait here for ten minutes
+
+
+def squares(group: Group, *, count: int, progress: Progress) -> list:
+    """The squares of 0 to count - 1 with their names, each made by the rank that it was dealt to."""
+    return group.gather([(f"{number}²", number**2 / 3, group.rank) for number in group.deal(range(count))])
+
+
+def test_what_ranks_gather_stands_in_the_order_of_what_was_dealt() -> None:
+    with Ranks(2) as ranks:
+        for count in (0, 1, 7):
+            one, two = squares(Group(), count=count, progress=silent), ranks.run(squares, {"count": count})
+            assert one == [[f"{number}²", number**2 / 3, 0] for number in range(count)]
+            assert two == [[f"{number}²", number**2 / 3, number % 2] for number in range(count)]
 
 
 def test_an_interrupted_run_continues_to_identical_weights_and_metrics(tmp_path: Path) -> None:

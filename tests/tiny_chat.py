@@ -1,4 +1,4 @@
-"""Tiny random chat models for the alignment tests."""
+"""Tiny random chat models for tests."""
 
 import json
 from collections.abc import Sequence
@@ -14,10 +14,17 @@ from kwen.text.tokenizer import Tokenizer
 
 
 def make_chat(
-    folder: Path, tokenizer: Tokenizer, *, seed: int = 0, hidden: int = 32, layers: int = 2, scale: float = 0.1
+    folder: Path,
+    tokenizer: Tokenizer,
+    *,
+    seed: int = 0,
+    hidden: int = 32,
+    layers: int = 2,
+    scale: float = 0.1,
+    context: int = 256,
 ) -> Path:
-    """A model folder with random weights of this scale; its context is 256 tokens."""
-    config = ModelConfig(tokenizer.vocab_size, hidden, 48, layers, 4, 2, hidden // 4, max_position_embeddings=256)
+    """A model folder with random weights of this scale."""
+    config = ModelConfig(tokenizer.vocab_size, hidden, 48, layers, 4, 2, hidden // 4, max_position_embeddings=context)
     model = Transformer(config)
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -1,0 +1,114 @@
+"""The evals stage: perplexity and tasks on the family's models, with what the report shows of their answers.
+
+models and tasks -> shared by the ranks -> scores and answers, kept in the scratch folder -> scores.json, samples.json, answers/
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kwen.family.graph import Job
+from kwen.family.recipe import BASES, CHATS, RELEASED, EvalsConfig
+from kwen.family.report import SAMPLES, SCORES, metric_of
+from kwen.files import write_json
+from kwen.progress import Progress, part_of
+
+if TYPE_CHECKING:
+    from kwen.train.parallel import Group
+
+SAMPLES_PER_LANGUAGE = 3
+"""Kept answers that the report shows of each task in each language."""
+
+
+def make_evals(job: Job) -> dict[str, Any]:
+    """Bits a byte of the base models on held-out text, and the tasks on the chat models: scores.json, samples.json, answers/.
+
+    A score is kept in the scratch folder when it is complete, a model's answers as they come.
+    """
+    asked = _asked_of(job)
+    arguments = {"units": _units(asked), "folders": dict(job.inputs), "config": job.settings, "work": job.work}
+    job.launcher.ranks().run(score_units, arguments, job.progress)
+    scores: dict[str, Any] = {}
+    samples = []
+    for name, tasks in asked.items():
+        scores[name] = {task: json.loads(_kept(job.work, name, task).read_text(encoding="utf-8")) for task in tasks}
+        for task in tasks:
+            if (answers := job.work / "answers" / name / f"{task}.jsonl").is_file():
+                copied = job.out / "answers" / name / answers.name
+                copied.parent.mkdir(parents=True, exist_ok=True)
+                copied.write_bytes(answers.read_bytes())
+                samples += _samples(name, task, copied, job.settings.data)
+    write_json(job.out / SCORES, scores)
+    write_json(job.out / SAMPLES, samples)
+    headlines = {m: {t: score[metric_of(score)] for t, score in result.items()} for m, result in scores.items()}
+    return {"scores": headlines, "n": {t: score["n"] for result in scores.values() for t, score in result.items()}}
+
+
+def score_units(
+    group: "Group",
+    *,
+    units: Sequence[Sequence[tuple[str, str]]],
+    folders: Mapping[str, Path],
+    config: EvalsConfig,
+    work: Path,
+    progress: Progress,
+) -> None:
+    """One rank's part of `make_evals`: the scores of the units of (model, task) dealt to it, but for those that are kept."""
+    from kwen.engine.language_model import load
+    from kwen.evals.run import evaluate
+
+    dealt = [pair for unit in group.deal(units) for pair in unit]
+    for index, (name, task) in enumerate(dealt):
+        kept = _kept(work, name, task)
+        if not kept.is_file():
+            lm = load(folders[name], device=group.device)
+            told = part_of(progress, index, len(dealt), model=name)
+            reads = task == "perplexity"  # the corpus's held-out text, whole, whatever the limit
+            places: dict[str, Any] = {"data": folders["corpus"]} if reads else {"data": config.data, "limit": config.limit}
+            result = evaluate(lm, [task], out=work / "answers" / name, baselines=True, progress=told, **places)
+            write_json(kept, result[task])
+
+
+def _units(asked: Mapping[str, Sequence[str]]) -> list[list[tuple[str, str]]]:
+    """What ranks share: text model by model, a task with all its models, so that one rank alone makes its baseline."""
+    answering = {task: [(name, task) for name in asked if task in asked[name]] for tasks in asked.values() for task in tasks}
+    reading = answering.pop("perplexity", [])
+    return [*answering.values(), *([pair] for pair in reading)]
+
+
+def _kept(work: Path, model: str, task: str) -> Path:
+    return work / f"{model}.{task}.json"
+
+
+def _asked_of(job: Job) -> dict[str, list[str]]:
+    """Model -> tasks: questions for the released checkpoint, the largest SFT model and the one after RLHF; text, where there is a
+    corpus, for the models without fine-tuning, and for those before and after RLHF."""
+    models = [name for name in (RELEASED, *BASES, *CHATS, "chat") if name in job.inputs]
+    tuned = [name for name in models if name in CHATS]
+    answering = [name for name in models if name in (RELEASED, *tuned[-1:], "chat")]
+    reading = {name for name in models if name not in (*CHATS, "chat")} | ({*answering} if "chat" in models else set())
+    asked = {
+        name: [
+            *(["perplexity"] if name in reading and "corpus" in job.inputs else []),
+            *(job.settings.tasks if name in answering else []),
+        ]
+        for name in models
+    }
+    return {name: tasks for name, tasks in asked.items() if tasks}
+
+
+def _samples(model: str, task: str, answers: Path, data: Path | None) -> list[dict[str, Any]]:
+    """The first kept answers of a task in each language, with what was asked."""
+    from kwen.evals.generations import HEADER, read_rows
+    from kwen.evals.tasks import find_task
+
+    items = {item.id: item for item in find_task(task).items(data, 0)}
+    shown: list[dict[str, Any]] = []
+    for row in (row for _, row in read_rows(answers) if HEADER not in row):
+        item = items[row["id"]]
+        if sum(sample["language"] == item.language for sample in shown) < SAMPLES_PER_LANGUAGE:
+            question = item.prompt if isinstance(item.prompt, str) else str(item.prompt[-1]["content"])
+            about = {"model": model, "task": task, "id": item.id, "language": item.language, "question": question}
+            shown.append({**about, "answer": row["text"], "reference": item.reference, "correct": row["correct"]})
+    return shown
