@@ -30,7 +30,7 @@ from kwen.model.transformer import Transformer
 from kwen.progress import Progress
 from kwen.train.checkpoint import load_checkpoint as load_state
 from kwen.train.checkpoint import save_checkpoint
-from kwen.train.loop import training_dtype
+from kwen.train.loop import Precision, training_dtype
 from kwen.train.metrics import MetricsLog
 from kwen.train.optimizer import Optimizer, OptimizerConfig, ScheduleConfig, learning_rate_scale
 from kwen.train.parallel import Group
@@ -57,7 +57,7 @@ class OnPolicyConfig(BaseModel):
     policy: OptimizerConfig = OptimizerConfig(lr=1e-6)
     schedule: ScheduleConfig = ScheduleConfig(kind="constant")
     rows_at_once: int = Field(32, gt=0, description="packed rows of one pass")
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     reduce_precision: Literal["float32", "bfloat16"] = "float32"
     kl_stop: float | None = Field(None, gt=0, description="nats an answer from the reference at which training ends")
     checkpoint_every: int = Field(20, gt=0)

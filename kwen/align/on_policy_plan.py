@@ -72,6 +72,7 @@ def on_policy_plan(
         available=available,
         largest_micro_batch=max(0, int(room // (ranks * row_bytes))),
         micro_batch_setting="rows_at_once",
+        precisely="at most",
     )
 
 

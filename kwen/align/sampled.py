@@ -88,15 +88,19 @@ def _graded_answers(
     for lm in models:
         room = lm.config.max_position_embeddings - config.max_new_tokens
         render = ChatPrompt(lm.tokenizer, lm.tokenizer.chat_template)
-        params = [
-            SamplingParams(config.max_new_tokens, temperature, seed=seed + number, stop_token_ids=tuple(lm.stop_token_ids))
-            for number, temperature in enumerate(config.temperatures * config.samples)
-        ]
-        token_ids = [ids for prompt in asked for ids in [render.token_ids(prompt.messages, room)] * len(params)]
-        completions = Generator(lm.model, lm.tokenizer).generate(token_ids, params * len(asked))
-        for index, completion in enumerate(completions):
+        stops, temperatures = tuple(lm.stop_token_ids), config.temperatures * config.samples
+        token_ids: list[list[int]] = []
+        params: list[SamplingParams] = []
+        for prompt in asked:
+            draws = random.Random(f"{seed}/answers/{prompt.id}")
+            token_ids += [render.token_ids(prompt.messages, room)] * len(temperatures)
+            params += [
+                SamplingParams(config.max_new_tokens, temperature, seed=draws.getrandbits(62), stop_token_ids=stops)
+                for temperature in temperatures
+            ]
+        for index, completion in enumerate(Generator(lm.model, lm.tokenizer).generate(token_ids, params)):
             if completion.finish_reason == "stop" and completion.text.strip():
-                answers.append((index // len(params), completion.text))
+                answers.append((index // len(temperatures), completion.text))
     grades = grade_replies([asked[number] for number, _ in answers], [text for _, text in answers])
     graded: list[dict[str, tuple[float, ...]]] = [{} for _ in asked]
     for (number, text), grade in zip(answers, grades, strict=True):
@@ -105,16 +109,16 @@ def _graded_answers(
 
 
 def _pairs_of(prompt: Prompt, graded: Mapping[str, Grade], config: SampledConfig, rng: random.Random) -> list[Pair]:
-    """Pairs of a better and a worse answer to one prompt, in random order of the worse ones, each answer text once a side."""
+    """Pairs of the best answer to one prompt with worse ones, these in random order; any of the best where they are as good."""
+    if not graded:
+        return []
     texts = list(graded)
     rng.shuffle(texts)
-    chosen: list[Pair] = []
-    for worse in texts:
-        better = [text for text in texts if prefer(graded[text], graded[worse], config.margin) == "a"]
-        if better and len(chosen) < config.pairs_per_prompt:
-            messages = validate_messages(prompt.messages)
-            chosen.append(Pair(messages, rng.choice(better), worse, prompt.topic, prompt.id))
-    return chosen
+    top = max(grade.score for grade in graded.values())
+    best = [text for text in texts if graded[text].score == top]
+    worse = [text for text in texts if prefer(graded[best[0]], graded[text], config.margin) == "a"]
+    messages = validate_messages(prompt.messages)
+    return [Pair(messages, rng.choice(best), text, prompt.topic, prompt.id) for text in worse[: config.pairs_per_prompt]]
 
 
 def _dealt(groups: list[list[Pair]], wanted: int) -> list[Pair]:

@@ -74,9 +74,9 @@ def replies(
     token_ids = [prompt_ids(lm, prompt.messages, 2, f"prompt {number}") for number, prompt in enumerate(prompts, start=1)]
     params = [
         SamplingParams(
-            min(max_new_tokens, context - len(ids) - 1), temperature, seed=seed, stop_token_ids=tuple(lm.stop_token_ids)
+            min(max_new_tokens, context - len(ids) - 1), temperature, seed=seed + number, stop_token_ids=tuple(lm.stop_token_ids)
         )
-        for ids in token_ids
+        for number, ids in enumerate(token_ids)
     ]
     everyone = group or Group()
     completions = Generator(lm.model, lm.tokenizer).generate(everyone.deal(token_ids), everyone.deal(params), progress)

@@ -58,7 +58,7 @@ def _preference(
     found: dict[str, dict[str, Any]] = {}
     names = [name for name in REWARDS if name in folders]
     for index, name in enumerate(names):
-        model = RewardModel.load(folders[name])
+        model = RewardModel.load(folders[name], "auto")
         found[name] = {}
         for number, (label, shown) in enumerate(sets.items()):
             progress(index * len(sets) + number, len(names) * len(sets), reward_model=name)

@@ -27,5 +27,5 @@ def held_out_accuracy(folder: Path) -> dict[str, dict[str, Any]]:
     """The same on each set of pairs that the model in `folder` was kept from while training; none where it was kept from none."""
     files = sorted((folder / HELD_OUT).glob("*.jsonl"))
     sets = {file.stem: list(pairs(PairsFile(kind="pairs", path=file), 0)) for file in files if file.stat().st_size}
-    model = RewardModel.load(folder) if sets else None
+    model = RewardModel.load(folder, "auto") if sets else None
     return {name: accuracy_on(model, shown) for name, shown in sets.items() if model is not None}

@@ -28,6 +28,9 @@ from kwen.train.metrics import MetricsLog, flops_per_token, matmul_peak
 from kwen.train.optimizer import Optimizer, OptimizerConfig, ScheduleConfig, learning_rate_scale
 from kwen.train.parallel import Group
 
+Precision = Literal["auto", "float32", "bfloat16"]
+"""What matrix products of training compute in; weights stay float32."""
+
 
 class TrainingConfig(BaseModel):
     """Settings of a training run; lengths are in steps and tokens, never in seconds."""
@@ -40,7 +43,7 @@ class TrainingConfig(BaseModel):
     optimizer: OptimizerConfig = OptimizerConfig()
     schedule: ScheduleConfig = ScheduleConfig()
     packing: Literal["best_fit", "concatenate"] = "best_fit"
-    precision: Literal["auto", "float32", "bfloat16"] = "auto"
+    precision: Precision = "auto"
     reduce_precision: Literal["float32", "bfloat16"] = "float32"
     compile: bool = False
     checkpoint_every: int = Field(200, gt=0)
@@ -91,7 +94,7 @@ class NormWatch:
         self.mean, self.variance = state["mean"], state["variance"]
 
 
-def training_dtype(precision: str, device: torch.device) -> torch.dtype:
+def training_dtype(precision: Precision, device: torch.device) -> torch.dtype:
     """float32, or bfloat16 where asked, or where the hardware multiplies it faster (`auto`)."""
     if precision == "auto":
         fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else torch.cpu._is_avx512_bf16_supported()

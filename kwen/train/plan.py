@@ -26,7 +26,7 @@ GIB = 2**30
 @dataclass(frozen=True)
 class TrainingPlan:
     """Figures of a run. Bytes are of all ranks of this machine together; `largest_micro_batch` is what `micro_batch_setting`
-    may be for the run to fit, in its unit."""
+    may be for the run to fit, in its unit. `precisely` is how sure tokens and seconds are, in a word or two."""
 
     parameters: int
     trained: int
@@ -36,6 +36,7 @@ class TrainingPlan:
     available: int
     largest_micro_batch: int
     micro_batch_setting: str = "training.micro_batch_tokens"
+    precisely: str = "about"
 
     @property
     def bytes(self) -> int:
@@ -46,7 +47,7 @@ class TrainingPlan:
         minutes, seconds = divmod(round(self.seconds), 60)
         parts = ", ".join(f"{name} {size / GIB:.1f}" for name, size in self.memory.items())
         size = f"{self.parameters:,} parameters, {self.trained:,} trained"
-        work = f"{self.tokens:,} tokens · about {minutes}:{seconds:02d}"
+        work = f"{self.tokens:,} tokens · {self.precisely} {minutes}:{seconds:02d}"
         return f"{size} · {work} · memory {self.bytes / GIB:.1f} of {self.available / GIB:.1f} GiB: {parts}"
 
     def check(self) -> None:

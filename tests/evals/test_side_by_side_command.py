@@ -187,9 +187,7 @@ def shared_replies(group: Group, *, folder: Path, file: Path, progress: Progress
     return replies(load(folder), read_conversations(file), max_new_tokens=9, temperature=1.0, group=group)
 
 
-def test_ranks_share_the_prompts_and_all_have_all_replies(
-    tiny_folder: Path, tiny_lm: LanguageModel, questions: Path
-) -> None:
+def test_ranks_share_the_prompts_and_all_have_all_replies(tiny_folder: Path, tiny_lm: LanguageModel, questions: Path) -> None:
     with Ranks(2) as ranks:
         shared = ranks.run(shared_replies, {"folder": tiny_folder, "file": questions})
     assert shared == replies(tiny_lm, read_conversations(questions), max_new_tokens=9, temperature=1.0)
