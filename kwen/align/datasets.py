@@ -112,11 +112,12 @@ class DocumentBuilder:
         self._tokens.append(np.asarray(token_ids, np.int32))
         self._trained.append(np.asarray(trained, np.bool_))
 
-    def documents(self, splits: Sequence[int] | None = None) -> Documents:
-        """All documents added; `splits` as in `Documents`. Needs at least one document."""
+    def documents(self, splits: Sequence[int] | None = None, prompts: Sequence[int] | None = None) -> Documents:
+        """All documents added; `splits` and `prompts` as in `Documents`. Needs at least one document."""
         offsets = np.cumsum([0] + [len(row) for row in self._tokens])
         tokens, trained = np.concatenate(self._tokens).astype(np.int64), np.concatenate(self._trained)
-        return Documents(tokens, offsets, trained, None if splits is None else np.asarray(splits, np.int64))
+        lengths = [None if column is None else np.asarray(column, np.int64) for column in (splits, prompts)]
+        return Documents(tokens, offsets, trained, *lengths)
 
 
 def tokenize_conversations(

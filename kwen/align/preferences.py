@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -89,13 +90,9 @@ def hold_out(items: Iterable[Pair], share: float, seed: int) -> tuple[list[Pair]
     return rest, held
 
 
-def fitting(items: Iterable[Pair], tokenizer: Tokenizer, longest: int) -> list[Pair]:
+def fitting(items: Iterable[Pair], tokenizer: Tokenizer, *, longest: int, prompt_once: bool = False) -> list[Pair]:
     """The pairs that `tokenize_pairs` would train on: without a flaw, and of at most `longest` tokens together."""
-
-    def size(pair: Pair) -> int:
-        return sum(len(_side(pair, text, tokenizer)[0]) for text in (pair.chosen, pair.rejected))
-
-    return [pair for pair in items if not pair.flaw and size(pair) <= longest]
+    return [pair for pair in items if not pair.flaw and _sides(pair, tokenizer, prompt_once).tokens <= longest]
 
 
 def write_pairs(path: Path, items: Iterable[Pair]) -> int:
@@ -115,36 +112,36 @@ def write_pairs(path: Path, items: Iterable[Pair]) -> int:
 
 
 def tokenize_pairs(
-    items: Iterable[Pair], tokenizer: Tokenizer, *, longest: int, progress: Progress = silent
+    items: Iterable[Pair], tokenizer: Tokenizer, *, longest: int, prompt_once: bool = False, progress: Progress = silent
 ) -> tuple[Documents, list[str], dict[str, Any]]:
     """(documents, the tag of each, counts): each pair is one document, so that both sides meet in one row of a batch.
 
     A document holds the chosen conversation to the end of its reply (`<|im_end|>` in ChatML), the rejected one likewise, and
     that end token once more, so that all ends are inputs where the last token is only a target. `splits` is the length of the
-    chosen side; `trained` the reply's tokens of each side with its end. No text is ever cut: a pair whose sides together
-    exceed `longest` tokens, the row they must share, is left out and counted (`too_long`), and so are `FLAWS`; `left_out` is
-    then a line that says how many and where the first stands. Raises UserError when no pair remains.
+    chosen side; `trained` the reply's tokens of each side with its end. With `prompt_once` the rejected side holds its reply
+    alone and continues from the chosen side's prompt (`prompts`): for objectives that read states, not next tokens. No text is
+    ever cut: a pair whose sides together exceed `longest` tokens, the row they must share, is left out and counted (`too_long`),
+    and so are `FLAWS`; `left_out` is then a line that says how many and where the first stands. Raises UserError when no pair
+    remains.
     """
     builder = DocumentBuilder()
     splits: list[int] = []
+    prompts: list[int] = []
     tags: list[str] = []
     left_out = LeftOut("too_long", *FLAWS)
     for pair in items:
         if pair.flaw:
             left_out.add(pair.flaw, pair.where)
             continue
-        try:
-            chosen, begin = _side(pair, pair.chosen, tokenizer)
-            rejected, rejected_begin = _side(pair, pair.rejected, tokenizer)
-        except UserError as error:
-            raise UserError(f"{pair.where}: {error}") from None
-        if len(chosen) + len(rejected) > longest:
+        sides = _sides(pair, tokenizer, prompt_once)
+        if sides.tokens > longest:
             left_out.add("too_long", pair.where)
             continue
-        replies = [position >= begin for position in range(len(chosen))]
-        replies += [position >= rejected_begin for position in range(len(rejected))]
-        builder.add([*chosen, *rejected, rejected[-1]], [*replies, False])
-        splits.append(len(chosen))
+        replies = [position >= sides.chosen_reply for position in range(len(sides.chosen))]
+        replies += [position >= sides.rejected_reply for position in range(sides.common, len(sides.rejected))]
+        builder.add([*sides.chosen, *sides.rejected[sides.common :], sides.rejected[-1]], [*replies, False])
+        splits.append(len(sides.chosen))
+        prompts.append(sides.common)
         tags.append(pair.tag)
         if len(builder) % 1000 == 0:
             progress(0, 1, pairs=len(builder))
@@ -153,7 +150,7 @@ def tokenize_pairs(
             f"no pair whose sides have at most {longest} tokens together (left out: {str(left_out) or 'none'}); "
             "correct the data, or raise sequence_length where they are too long"
         )
-    documents = builder.documents(splits)
+    documents = builder.documents(splits, prompts if prompt_once else None)
     assert documents.trained is not None
     counts: dict[str, Any] = {
         "pairs": len(builder),
@@ -162,6 +159,33 @@ def tokenize_pairs(
         "data_trained_tokens": int(documents.trained.sum()),
     }
     return documents, tags, counts | ({"left_out": str(left_out)} if str(left_out) else {})
+
+
+@dataclass(frozen=True)
+class _Sides:
+    """A pair as token ids: both conversations, where each reply begins, and how much of their beginning stands once."""
+
+    chosen: list[int]
+    chosen_reply: int
+    rejected: list[int]
+    rejected_reply: int
+    common: int
+
+    @property
+    def tokens(self) -> int:
+        return len(self.chosen) + len(self.rejected) - self.common
+
+
+def _sides(pair: Pair, tokenizer: Tokenizer, prompt_once: bool) -> _Sides:
+    try:
+        chosen, chosen_reply = _side(pair, pair.chosen, tokenizer)
+        rejected, rejected_reply = _side(pair, pair.rejected, tokenizer)
+    except UserError as error:
+        raise UserError(f"{pair.where}: {error}") from None
+    common = min(chosen_reply, rejected_reply) if prompt_once else 0
+    if chosen[:common] != rejected[:common]:  # a template that writes the prompt by what follows it
+        common = 0
+    return _Sides(chosen, chosen_reply, rejected, rejected_reply, common)
 
 
 def _side(pair: Pair, reply: str, tokenizer: Tokenizer) -> tuple[list[int], int]:

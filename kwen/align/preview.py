@@ -42,7 +42,8 @@ def _example(documents: Documents, index: int, total: int, tokenizer: Tokenizer)
     if documents.splits is not None:
         # A pair's last token repeats the end of the rejected side for the batches' sake.
         middle = begin + int(documents.splits[index])
-        parts = [("chosen", begin, middle), ("rejected", middle, end - 1)]
+        second = "rejected" if documents.prompts is None else "rejected, after the same prompt"
+        parts = [("chosen", begin, middle), (second, middle, end - 1)]
     text = Text()
     for name, start, stop in parts:
         trained = [True] * (stop - start) if documents.trained is None else documents.trained[start:stop].tolist()

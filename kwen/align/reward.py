@@ -77,7 +77,7 @@ class PairwiseLogistic:
     def loss(self, batch: Batch, count: float) -> tuple[Tensor, dict[str, float]]:
         """Nats, as a mean over `count` pairs; with the share of pairs ordered right and the mean margin."""
         with mixed_precision(batch.token_ids.device, self._dtype):
-            hidden = self._hidden(batch.token_ids, documents=batch.documents)
+            hidden = self._hidden(batch.token_ids, documents=batch.documents, seen_by=batch.seen_by)
         ends = score_ends(batch.documents)
         margins = self._model.scores(hidden[ends].float()).view(-1, 2).diff(dim=1)[:, 0].neg()
         loss = F.softplus(-margins).sum() / count
@@ -104,6 +104,7 @@ def train_reward(
         raise UserError("the reward model has no pairs to learn from: name a source under data")
     work.mkdir(parents=True, exist_ok=True)
     tokenizer = chat_tokenizer(base, config.default_system)
+    longest = config.training.sequence_length
     shown: list[Pair] = []
     for number, source in enumerate(config.data, 1):
         kept, held = hold_out(pairs(source, seed), config.held_out, seed)
@@ -111,8 +112,9 @@ def train_reward(
         if config.held_out:
             name = source.path.name.partition(".")[0] if isinstance(source, PairsFile) else source.kind
             (out / HELD_OUT).mkdir(exist_ok=True)
-            write_pairs(out / HELD_OUT / f"{number}-{name}.jsonl", fitting(held, tokenizer, config.training.sequence_length))
-    documents, _, counts = tokenize_pairs(shown, tokenizer, longest=config.training.sequence_length, progress=progress)
+            whole = fitting(held, tokenizer, longest=longest, prompt_once=True)
+            write_pairs(out / HELD_OUT / f"{number}-{name}.jsonl", whole)
+    documents, _, counts = tokenize_pairs(shown, tokenizer, longest=longest, prompt_once=True, progress=progress)
     documents.save(work)
     plan = plan_of(base, config.training, config.lora, ranks)
     if show is not None:

@@ -63,20 +63,30 @@ class CacheView:
         return keys[self.slots, :, : self.length], values[self.slots, :, : self.length]
 
 
-def document_mask(documents: Tensor) -> Tensor:
-    """(B, 1, T, T) bool: a token sees itself and earlier tokens of its own document; `documents` is (B, T) ids."""
+def document_mask(documents: Tensor, seen_by: Tensor | None = None) -> Tensor:
+    """(B, 1, T, T) bool: a token sees itself and earlier tokens of its own document; `documents` is (B, T) ids.
+
+    seen_by: (B, T), which other document continues from a token and sees it too; an id that no document has for none.
+    """
     T = documents.shape[1]
     causal = torch.ones(T, T, dtype=torch.bool, device=documents.device).tril()
-    return (documents[:, :, None] == documents[:, None, :])[:, None] & causal
+    seen = documents[:, :, None] == documents[:, None, :]
+    if seen_by is not None:
+        seen = seen | (documents[:, :, None] == seen_by[:, None, :])
+    return seen[:, None] & causal
 
 
-def document_positions(documents: Tensor) -> Tensor:
-    """(B, T) positions that start again at 0 with each document; documents are runs of equal ids."""
+def document_positions(documents: Tensor, seen_by: Tensor | None = None) -> Tensor:
+    """(B, T) positions that start again at 0 with each document, or go on from the tokens that the document continues from.
+
+    Documents are runs of equal ids; `seen_by` is as in `document_mask`.
+    """
     T = documents.shape[1]
     index = torch.arange(T, device=documents.device).expand_as(documents)
     starts = torch.ones_like(documents, dtype=torch.bool)
     starts[:, 1:] = documents[:, 1:] != documents[:, :-1]
-    return index - torch.where(starts, index, 0).cummax(dim=1).values
+    own = index - torch.where(starts, index, 0).cummax(dim=1).values
+    return own if seen_by is None else own + (documents[:, :, None] == seen_by[:, None, :]).sum(dim=-1)
 
 
 def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:

@@ -157,13 +157,15 @@ class Transformer(nn.Module):
         *,
         positions: Tensor | None = None,
         documents: Tensor | None = None,
+        seen_by: Tensor | None = None,
         cache: KVCache | None = None,
         slots: Tensor | None = None,
     ) -> Tensor:
         """Hidden states (B, T, D) after the final norm for `token_ids` (B, T).
 
         positions: (B, T), default 0 to T-1, or restarting with each document.
-        documents: (B, T) ids, runs of equal ids; a token attends within its document alone.
+        documents: (B, T) ids, runs of equal ids; a token attends within its document alone. seen_by: (B, T), the other document
+        that continues from a token and sees it too (-2 for none).
         cache, slots: read and extend the keys and values of these slots (B,) (default 0 to B-1); needs `positions`.
         """
         B, T = token_ids.shape
@@ -176,8 +178,8 @@ class Transformer(nn.Module):
         else:
             plain = self.training and token_ids.device.type == "cpu" and T <= PLAIN_ATTENTION_LIMIT
             if documents is not None:
-                mask = document_mask(documents)
-                positions = document_positions(documents) if positions is None else positions
+                mask = document_mask(documents, seen_by)
+                positions = document_positions(documents, seen_by) if positions is None else positions
             elif plain:
                 mask = torch.ones(T, T, dtype=torch.bool, device=token_ids.device).tril()
             if positions is None:

@@ -5,7 +5,8 @@
 Legend: B rows, T columns.
 """
 
-from dataclasses import dataclass, fields
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -23,13 +24,15 @@ class Documents:
     """Documents of token ids in one flat array; `trained` (one bool a token) says which tokens carry loss, None for all.
 
     splits: for pairs, which lie in one document so that both sides share a batch, the length of each one's first side; the
-    sides become documents of their own in the batch.
+    sides become documents of their own in the batch. prompts: how much of the first side the second one continues from, so that
+    what both begin with stands there once.
     """
 
     tokens: np.ndarray
     offsets: np.ndarray
     trained: np.ndarray | None = None
     splits: np.ndarray | None = None
+    prompts: np.ndarray | None = None
 
     @classmethod
     def from_shards(cls, shards: TokenShards) -> "Documents":
@@ -43,7 +46,6 @@ class Documents:
         flat = np.fromiter((token for row in rows for token in row), np.int64, int(offsets[-1]))
         mask = np.fromiter((token for row in trained for token in row), np.bool_, int(offsets[-1]))
         return cls(flat, offsets, mask)
-
 
     def save(self, folder: Path) -> None:
         """Keep the documents as plain arrays in `folder`, from where every rank loads them."""
@@ -60,20 +62,29 @@ class Documents:
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows of training data, each (B, T): inputs, their next tokens, loss weights (0 or 1), and document ids."""
+    """Rows of training data, each (B, T): inputs, their next tokens, loss weights (0 or 1), and document ids.
+
+    seen_by: for pairs with a common prompt, the other document that sees a token, -2 for none.
+    """
 
     token_ids: Tensor
     targets: Tensor
     weights: Tensor
     documents: Tensor
+    seen_by: Tensor | None = None
 
     def rows(self, start: int, stop: int) -> "Batch":
         """The rows [start, stop)."""
-        return Batch(*(part[start:stop] for part in (self.token_ids, self.targets, self.weights, self.documents)))
+        return self._each(lambda part: part[start:stop])
 
     def to(self, device: torch.device | str) -> "Batch":
         """The batch on another device."""
-        return Batch(*(part.to(device) for part in (self.token_ids, self.targets, self.weights, self.documents)))
+        return self._each(lambda part: part.to(device))
+
+    def _each(self, change: Callable[[Tensor], Tensor]) -> "Batch":
+        parts = (self.token_ids, self.targets, self.weights, self.documents)
+        changed = Batch(*(change(part) for part in parts))
+        return changed if self.seen_by is None else replace(changed, seen_by=change(self.seen_by))
 
 
 class CopyDrill(BaseModel):
@@ -133,13 +144,23 @@ class Batches:
         B, T = share, self.row_length
         token_ids, targets = np.zeros((B, T), np.int64), np.zeros((B, T), np.int64)
         weights, documents = np.zeros((B, T), np.float32), np.full((B, T), -1, np.int64)
+        seen_by = None if self.documents.prompts is None else np.full((B, T), -2, np.int64)
         for b in range(B):
             index = step * self.rows + rank * share + b
             if not self._fill_drill(step, index, token_ids[b], targets[b], weights[b], documents[b]):
-                self._fill(index, token_ids[b], targets[b], weights[b], documents[b])
-        return Batch(*(torch.from_numpy(part) for part in (token_ids, targets, weights, documents)))
+                self._fill(index, token_ids[b], targets[b], weights[b], documents[b], None if seen_by is None else seen_by[b])
+        batch = Batch(*(torch.from_numpy(part) for part in (token_ids, targets, weights, documents)))
+        return batch if seen_by is None else replace(batch, seen_by=torch.from_numpy(seen_by))
 
-    def _fill(self, index: int, token_ids: np.ndarray, targets: np.ndarray, weights: np.ndarray, documents: np.ndarray) -> None:
+    def _fill(
+        self,
+        index: int,
+        token_ids: np.ndarray,
+        targets: np.ndarray,
+        weights: np.ndarray,
+        documents: np.ndarray,
+        seen_by: np.ndarray | None,
+    ) -> None:
         plan = self._plan_of(index // self._plan.rows)
         row = index % plan.rows
         for number, piece in enumerate(range(plan.row_starts[row], plan.row_starts[row + 1])):
@@ -153,6 +174,8 @@ class Batches:
                 pair = np.searchsorted(self.documents.offsets, start, side="right") - 1
                 middle = column + self.documents.splits[pair]
                 documents[column:middle], documents[middle : column + length] = 2 * number, 2 * number + 1
+                if seen_by is not None and self.documents.prompts is not None:
+                    seen_by[column : column + self.documents.prompts[pair]] = 2 * number + 1
             trained = self.documents.trained
             weights[place] = 1.0
             if trained is not None:

@@ -10,9 +10,12 @@ import torch
 from tiny_family import Family
 
 import kwen
+from kwen.align.pair_formats import Pair
+from kwen.align.preferences import tokenize_pairs
 from kwen.align.reward import PairwiseLogistic, RewardConfig, RewardModel, score_ends, score_rows, scoring_model, train_reward
 from kwen.errors import UserError
 from kwen.model.formats.load import load_checkpoint
+from kwen.text.messages import Message
 from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Batches, Documents
 from kwen.train.parallel import Ranks
@@ -89,6 +92,24 @@ def test_both_sides_of_a_pair_are_documents_of_their_own() -> None:
     assert sorted(runs) == [2, 3, 3, 4]
     assert int(score_ends(batch.documents).sum()) == 4
     assert score_ends(torch.tensor([[0, 0, 1, -1]])).tolist() == [[False, True, True, False]]
+
+
+def test_a_prompt_that_both_sides_share_is_read_once_with_equal_scores(family: Family) -> None:
+    model = RewardModel.load(family.reward)
+    asked: list[list[Message]] = [[{"role": "user", "content": f"How many lamps has house {n}?"}] for n in (5, 12)]
+    shown = [Pair(messages, "It has seven lamps.", "None.", "lamps", "here") for messages in asked]
+    replies = [(pair, text) for pair in shown for text in (pair.chosen, pair.rejected)]
+    alone = model.score([[*pair.messages, {"role": "assistant", "content": text}] for pair, text in replies])
+    sizes = []
+    for prompt_once in (True, False):
+        documents, _, counts = tokenize_pairs(shown, model.tokenizer, longest=250, prompt_once=prompt_once)
+        sizes.append(counts["data_tokens"])
+        batch = Batches(documents, row_length=250, rows=1, seed=0)(0)
+        with torch.no_grad():
+            hidden = model.model.hidden(batch.token_ids, documents=batch.documents, seen_by=batch.seen_by)
+        found = model.model.scores(hidden[score_ends(batch.documents)]).tolist()
+        assert sorted(found) == pytest.approx(sorted(alone), abs=1e-5)
+    assert sizes[0] < sizes[1]
 
 
 def test_a_score_does_not_depend_on_what_stands_beside_it(family: Family) -> None:
