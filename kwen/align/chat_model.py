@@ -32,12 +32,21 @@ def chat_tokenizer(model: Path, default_system: str | None) -> Tokenizer:
     return tokenizer if tokenizer.chat_template else tokenizer.for_chat(default_system)
 
 
-def plan_of(base: Path, training: TrainingConfig, lora: LoRAConfig | None, ranks: Ranks) -> TrainingPlan:
-    """The plan of training the model at `base`. Raises UserError where it does not fit this machine's memory."""
+def check_training(
+    base: Path,
+    training: TrainingConfig,
+    lora: LoRAConfig | None,
+    ranks: Ranks,
+    documents: Documents,
+    tokenizer: Tokenizer,
+    show: Show | None,
+) -> None:
+    """Show the data and the plan of training the model at `base`. Raises UserError where it does not fit the memory."""
     model = load_checkpoint(base).config
     plan = training_plan(model, training, trained=None if lora is None else lora_parameters(model, lora), world=ranks.world)
+    if show is not None:
+        show(documents, tokenizer, plan)
     plan.check()
-    return plan
 
 
 def write_chat_model(

@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from torch import Tensor
 
-from kwen.align.chat_model import Show, load_tokenizer, plan_of, write_chat_model
+from kwen.align.chat_model import Show, check_training, load_tokenizer, write_chat_model
 from kwen.align.lora import LoRAConfig, add_lora, lora_layers, without_adapter
 from kwen.align.preferences import PairSource, pairs, tokenize_pairs
 from kwen.align.reward import score_ends
@@ -143,9 +143,7 @@ def train_dpo(
     shown = (pair for source in config.data for pair in pairs(source, seed))
     documents, _, counts = tokenize_pairs(shown, tokenizer, longest=config.training.sequence_length, progress=progress)
     documents.save(work)
-    plan = plan_of(policy, config.training, config.lora, ranks)
-    if show is not None:
-        show(documents, tokenizer, plan)
+    check_training(policy, config.training, config.lora, ranks, documents, tokenizer, show)
     arguments = {"config": config.model_dump(), "seed": seed, "policy": str(policy), "work": str(work), "data": counts}
     model, metrics = ranks.run(train_dpo_rank, arguments, progress)
     write_chat_model(out, model, tokenizer, work, base=policy, lora=config.lora)

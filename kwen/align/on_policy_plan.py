@@ -87,10 +87,9 @@ def check_plan(
     show: ShowPlan | None = None,
 ) -> None:
     """Show the plan of a run from these folders. Raises UserError where it does not fit this machine's memory."""
-    first, others, still = (
-        [load_checkpoint(folder).config for folder in folders] for folders in ((policy,), learners, frozen)
-    )
-    plan = on_policy_plan(config, first[0], learners=others, frozen=still, epochs=epochs, world=world)
+    policy_config = load_checkpoint(policy).config
+    learning, still = ([load_checkpoint(folder).config for folder in folders] for folders in (learners, frozen))
+    plan = on_policy_plan(config, policy_config, learners=learning, frozen=still, epochs=epochs, world=world)
     if show is not None:
         show(plan)
     plan.check()

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
-from kwen.align.chat_model import Show, chat_tokenizer, plan_of
+from kwen.align.chat_model import Show, chat_tokenizer, check_training
 from kwen.align.datasets import render_conversation
 from kwen.align.lora import LoRAConfig, add_lora, fold_adapter
 from kwen.align.pair_formats import Pair
@@ -98,7 +98,8 @@ def train_reward(
 ) -> dict[str, Any]:
     """Train a reward model from the folder `base` (a language model or a reward model) and write it into `out`.
 
-    out: a Hugging Face folder that transformers loads for sequence classification. Returns the run's metrics.
+    out: a Hugging Face folder that transformers loads for sequence classification. show: called with data and plan before
+    training begins. Returns the run's metrics. Raises UserError without pairs, and for a run that does not fit the memory.
     """
     if not config.data:
         raise UserError("the reward model has no pairs to learn from: name a source under data")
@@ -116,9 +117,7 @@ def train_reward(
             write_pairs(out / HELD_OUT / f"{number}-{name}.jsonl", whole)
     documents, _, counts = tokenize_pairs(shown, tokenizer, longest=longest, prompt_once=True, progress=progress)
     documents.save(work)
-    plan = plan_of(base, config.training, config.lora, ranks)
-    if show is not None:
-        show(documents, tokenizer, plan)
+    check_training(base, config.training, config.lora, ranks, documents, tokenizer, show)
     settings = {"config": config.training.model_dump(), "lora": config.lora and config.lora.model_dump()}
     arguments = {**settings, "seed": seed, "base": str(base), "work": str(work), "data": counts}
     model, metrics = ranks.run(train_reward_rank, arguments, progress)

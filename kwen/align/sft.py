@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, Field
 
-from kwen.align.chat_model import Show, chat_tokenizer, plan_of, write_chat_model
+from kwen.align.chat_model import Show, chat_tokenizer, check_training, write_chat_model
 from kwen.align.datasets import ChatSource, tokenize_conversations
 from kwen.align.lora import LoRAConfig, add_lora
 from kwen.files import write_json
@@ -57,9 +57,7 @@ def finetune(
     documents, counts = tokenize_conversations(
         list(config.data), tokenizer, seed=seed, masking=config.masking, longest=longest, progress=progress
     )
-    plan = plan_of(base, config.training, config.lora, ranks)
-    if show is not None:
-        show(documents, tokenizer, plan)
+    check_training(base, config.training, config.lora, ranks, documents, tokenizer, show)
     documents.save(work)
     settings = {"config": config.training.model_dump(), "lora": config.lora and config.lora.model_dump()}
     arguments = {**settings, "seed": seed, "base": str(base), "work": str(work), "data": counts}

@@ -130,16 +130,12 @@ def make_comparisons(job: Job) -> dict[str, Any]:
 
 def make_reward(job: Job) -> dict[str, Any]:
     """A reward model from pairs: `pmp` from the base model, `reward` from that on the comparisons."""
-    from kwen.align.preferences import PairsFile
     from kwen.align.reward import train_reward
     from kwen.family.preference import held_out_accuracy
 
-    inputs = dict(job.inputs)
-    comparisons = inputs.pop("comparisons", None)
-    (start,) = inputs.values()
-    sampled = [] if comparisons is None else [PairsFile(kind="pairs", path=comparisons / "train.jsonl")]
+    (start,) = (folder for name, folder in job.inputs.items() if name != "comparisons")
     metrics = train_reward(
-        job.settings.model_copy(update={"data": [*sampled, *job.settings.data]}),
+        _pairs_of(job),
         seed=job.seed,
         base=start,
         out=job.out,
@@ -154,6 +150,35 @@ def make_reward(job: Job) -> dict[str, Any]:
         write_json(job.out / PREFERENCE, held_out)
         metrics["held_out"] = {name: score["accuracy"] for name, score in held_out.items()}
     return metrics
+
+
+def make_chat(job: Job) -> dict[str, Any]:
+    """The chat model after RLHF: PPO against the reward model, DPO on pairs, or GRPO on tasks that can be checked."""
+    from kwen.align.dpo import DPOConfig, train_dpo
+    from kwen.align.grpo import GRPOConfig, train_grpo
+    from kwen.align.ppo import reinforce
+
+    (policy,) = (folder for name, folder in job.inputs.items() if name not in ("reward", "shards", "comparisons"))
+    places: dict[str, Any] = {"seed": job.seed, "policy": policy, "out": job.out, "work": job.work}
+    places |= {"ranks": job.launcher.ranks(), "progress": job.progress}
+    if isinstance(job.settings, DPOConfig):
+        metrics = train_dpo(_pairs_of(job), show=_shown(job), **places)
+    elif isinstance(job.settings, GRPOConfig):
+        metrics = train_grpo(job.settings, show=_planned(job), **places)
+    else:
+        places |= {"reward": job.inputs["reward"], "shards": job.inputs.get("shards")}
+        metrics = reinforce(job.settings, show=_planned(job), **places)
+    curve = read_curve(job.out)
+    return metrics | {name: curve[name][-1] for name in ("score", "accuracy", "kl", "length") if name in curve}
+
+
+def make_report(job: Job) -> dict[str, Any]:
+    """The family's own technical report: index.html, and its numbers as report.json."""
+    recipe: Recipe = job.settings
+    report = collect(recipe.name, recipe.about, recipe.seed, job.inputs)
+    write_text(job.out / "index.html", render(report, recipe.to_yaml()))
+    write_json(job.out / "report.json", report)
+    return {"artifacts": len(report["artifacts"])}
 
 
 def _shown(job: Job) -> Any:
@@ -174,38 +199,14 @@ def _own_data(job: Job) -> bool:
     return any(hasattr(source, "path") for source in job.settings.data)
 
 
-def make_chat(job: Job) -> dict[str, Any]:
-    """The chat model after RLHF: PPO against the reward model, DPO on pairs, or GRPO on tasks that can be checked."""
-    from kwen.align.dpo import DPOConfig, train_dpo
-    from kwen.align.grpo import GRPOConfig, train_grpo
-    from kwen.align.ppo import reinforce
+def _pairs_of(job: Job) -> Any:
+    """The settings of a stage that learns from pairs, with the sampled comparisons before its own data where it is given them."""
+    if "comparisons" not in job.inputs:
+        return job.settings
     from kwen.align.preferences import PairsFile
 
-    inputs = dict(job.inputs)
-    reward, shards, comparisons = (inputs.pop(name, None) for name in ("reward", "shards", "comparisons"))
-    (policy,) = inputs.values()
-    places: dict[str, Any] = {"seed": job.seed, "policy": policy, "out": job.out, "work": job.work}
-    places |= {"ranks": job.launcher.ranks(), "progress": job.progress}
-    if isinstance(job.settings, DPOConfig):
-        sampled = [] if comparisons is None else [PairsFile(kind="pairs", path=comparisons / "train.jsonl")]
-        settings = job.settings.model_copy(update={"data": [*sampled, *job.settings.data]})
-        metrics = train_dpo(settings, show=_shown(job), **places)
-    elif isinstance(job.settings, GRPOConfig):
-        metrics = train_grpo(job.settings, show=_planned(job), **places)
-    else:
-        assert reward is not None
-        metrics = reinforce(job.settings, reward=reward, shards=shards, show=_planned(job), **places)
-    curve = read_curve(job.out)
-    return metrics | {name: curve[name][-1] for name in ("score", "accuracy", "kl", "length") if name in curve}
-
-
-def make_report(job: Job) -> dict[str, Any]:
-    """The family's own technical report: index.html, and its numbers as report.json."""
-    recipe: Recipe = job.settings
-    report = collect(recipe.name, recipe.about, recipe.seed, job.inputs)
-    write_text(job.out / "index.html", render(report, recipe.to_yaml()))
-    write_json(job.out / "report.json", report)
-    return {"artifacts": len(report["artifacts"])}
+    sampled = PairsFile(kind="pairs", path=job.inputs["comparisons"] / "train.jsonl")
+    return job.settings.model_copy(update={"data": [sampled, *job.settings.data]})
 
 
 STAGES = {
@@ -217,10 +218,10 @@ STAGES = {
         Stage("shards", 1, make_shards),
         Stage("base", 1, make_base, trains=True),
         Stage("chat-sft", 1, make_chat_sft, trains=True),
-        Stage("comparisons", 1, make_comparisons, trains=True),
-        Stage("reward", 1, make_reward, trains=True),
+        Stage("comparisons", 2, make_comparisons, trains=True),
+        Stage("reward", 2, make_reward, trains=True),
         Stage("chat", 1, make_chat, trains=True),
-        Stage("judging", 1, make_judging, trains=True),
+        Stage("judging", 2, make_judging, trains=True),
         Stage("evals", 1, make_evals, trains=True),
         Stage("report", 1, make_report),
     )
