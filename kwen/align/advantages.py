@@ -60,6 +60,16 @@ def whiten(values: Tensor, mask: Tensor, group: Group) -> Tensor:
     return torch.where(mask, (values - mean.float()) / (variance.float() + 1e-8).sqrt(), 0.0)
 
 
+def centred(scores: Tensor, samples: int) -> Tensor:
+    """Scores (N,) less the mean of the `samples` answers to the same query, which stand side by side.
+
+    Pairs teach a reward model differences between answers to one prompt; its level from one prompt to the next is left to chance
+    (the Bradley-Terry likelihood does not see it), and where it differs more than answers do it drowns them.
+    """
+    groups = scores.view(-1, samples)
+    return (groups - groups.mean(dim=1, keepdim=True)).flatten()
+
+
 class RunningMoments:
     """Mean and standard deviation of all scores so far, over all ranks; they are part of a run's state."""
 

@@ -15,7 +15,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 
-from kwen.align.advantages import KL, RunningMoments, generalized_advantages, kl_estimate, token_rewards, whiten
+from kwen.align.advantages import KL, RunningMoments, centred, generalized_advantages, kl_estimate, token_rewards, whiten
 from kwen.align.answer_figures import add_up, answer_figures, moments, product_sums
 from kwen.align.chat_model import load_tokenizer, write_chat_model
 from kwen.align.on_policy import OnPolicy, OnPolicyConfig, check_shares
@@ -46,6 +46,7 @@ class PPOConfig(OnPolicyConfig):
     top_p: float = Field(0.9, gt=0, le=1, description="of sampling alone (report)")
     kl_coefficient: float = Field(0.04, ge=0, description="report")
     kl: KL = "k1"
+    centre_queries: bool = Field(False, description="take the mean score of a query's answers off each of them first")
     normalize: Literal["none", "mean", "mean_deviation"] = Field("mean", description="scores, by running moments (report: mean)")
     unended_penalty: float = Field(1.0, ge=0, description="taken off the normalised score of an answer that does not end")
     gamma: float = Field(1.0, gt=0, le=1)
@@ -172,9 +173,10 @@ class PPO(OnPolicy):
         self._check_scores(scores, step)
 
         # 3. The score is normalised before the KL is taken off, so that the coefficient keeps its meaning.
-        self.moments.update(scores, group)
+        judged = centred(scores, config.samples) if config.centre_queries else scores
+        self.moments.update(judged, group)
         unended = torch.tensor([0.0 if rollout.ended else config.unended_penalty for rollout in rollouts], device=self.device)
-        final = self._normalize(scores) - unended
+        final = self._normalize(judged) - unended
 
         # 4. Rewards of tokens, advantages by GAE, returns; then the advantages are whitened over the global batch.
         kls = [kl_estimate(logprobs, ref, config.kl) for (logprobs, _), ref in zip(old, reference, strict=True)]

@@ -61,6 +61,7 @@ def replies(
     *,
     max_new_tokens: int = 160,
     temperature: float = 0.0,
+    top_p: float = 1.0,
     seed: int = 0,
     group: Group | None = None,
     progress: Progress = silent,
@@ -74,7 +75,11 @@ def replies(
     token_ids = [prompt_ids(lm, prompt.messages, 2, f"prompt {number}") for number, prompt in enumerate(prompts, start=1)]
     params = [
         SamplingParams(
-            min(max_new_tokens, context - len(ids) - 1), temperature, seed=seed + number, stop_token_ids=tuple(lm.stop_token_ids)
+            min(max_new_tokens, context - len(ids) - 1),
+            temperature,
+            top_p,
+            seed=seed + number,
+            stop_token_ids=tuple(lm.stop_token_ids),
         )
         for number, ids in enumerate(token_ids)
     ]

@@ -83,6 +83,7 @@ def _side_by_side(
         decoding: dict[str, Any] = {
             "max_new_tokens": config.max_new_tokens,
             "temperature": temperature,
+            "top_p": config.top_p,
             "seed": seed,
             "group": group,
         }
@@ -92,6 +93,6 @@ def _side_by_side(
         )
         judged = OracleJudge().judge(group.deal(asked), group.deal(after), group.deal(before))
         judgements = [Judgement(*fields) for fields in group.gather([astuple(judgement) for judgement in judged])]
-        label = f"temperature {temperature:g}" if temperature else "greedy"
+        label = f"temperature {temperature:g}, top-p {config.top_p:g}" if temperature else "greedy"
         results[label] = summarise(asked, after, before, Decisions(judgements, len(asked)), OracleJudge.name, seed)
     return results

@@ -73,13 +73,15 @@ class EvalsConfig(BaseModel):
 
 class JudgingConfig(BaseModel):
     """How the alignment is judged: reward models on `pairs` pairs of each kind that PMP never saw, beside the comparisons' own
-    held-out pairs; `chat` against `chat-sft` on `prompts` held-out prompts, greedily and at each of `temperatures`."""
+    held-out pairs; `chat` against `chat-sft` on `prompts` held-out prompts, greedily and, with `top_p`, at each of
+    `temperatures`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     pairs: int = Field(default=500, ge=1)
     prompts: int = Field(default=660, ge=1)
     temperatures: tuple[float, ...] = (1.0,)
+    top_p: float = Field(default=0.8, gt=0, le=1, description="of the answers that are sampled (the released chat models' own)")
     max_new_tokens: int = Field(default=80, ge=1)
 
 

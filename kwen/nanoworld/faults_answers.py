@@ -156,11 +156,12 @@ def _with_things(answer: str, items: list[re.Match[str]], words: list[str]) -> s
 
 
 def another_reply(scene: Scene) -> str:
-    """The reply to other small talk, or to another question about the assistant; of an unsafe request, to another kind."""
-    others = [
-        answer for answer in talk_prompts.answers(scene.prompt.topic, scene.prompt.language) if answer != scene.prompt.answer
-    ]
-    return pick(scene.rng, others)
+    """What is said to other small talk, to another question about the assistant or to another unsafe request: half of the time of
+    the prompt's own topic, else of any of the three."""
+    own = (scene.prompt.topic,)
+    topics = own if scene.rng.random() < 0.5 else ("small_talk", "identity", "unsafe")
+    replies = [answer for topic in topics for answer in talk_prompts.answers(topic, scene.prompt.language)]
+    return pick(scene.rng, [answer for answer in replies if answer != scene.prompt.answer])
 
 
 def false_self(scene: Scene) -> str:

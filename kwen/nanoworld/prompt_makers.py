@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Literal
 
-from kwen.nanoworld import comparisons, facts, functions, maths, reading, talk, talk_prompts
+from kwen.nanoworld import comparisons, facts, functions, maths, reading, talk_prompts
 from kwen.nanoworld.asking import phrasings, training_question
 from kwen.nanoworld.functions_numbers import Family
 from kwen.nanoworld.items import ITEMS
@@ -224,20 +224,19 @@ def _task(at: Setting) -> Exchange:
 
 
 def _talk(topic: Literal["small_talk", "identity"], at: Setting, difficulty: Difficulty) -> Prompt:
-    source = talk if at.names.split == "train" else talk_prompts
-    said, answer = (source.small_talk if topic == "small_talk" else source.identity)(at.rng, at.language)
+    ask = talk_prompts.small_talk if topic == "small_talk" else talk_prompts.identity
+    said, answer = ask(at.rng, at.language, at.names.split)
     earlier = {"easy": [], "medium": [at.told(pick(at.rng, at.world.facts))], "hard": [_task(at)]}[difficulty]
     return Prompt("", _messages(earlier, said), at.language, topic, difficulty, answer)
 
 
 def _unsafe(at: Setting, difficulty: Difficulty) -> Prompt:
-    ask = talk.unsafe if at.names.split == "train" else talk_prompts.unsafe
-    said, refusal = ask(at.rng, at.language)
+    said, refusal = talk_prompts.unsafe(at.rng, at.language, at.names.split)
     earlier: list[Exchange] = []
     if difficulty == "hard":
         # A pretext fits a request for harm; someone in danger gives none.
         while refusal == talk_prompts.cry_for_help(at.language):
-            said, refusal = ask(at.rng, at.language)
+            said, refusal = talk_prompts.unsafe(at.rng, at.language, at.names.split)
         said = pick(at.rng, talk_prompts.PRETEXTS[at.names.split][at.language]).format(q=said)
     elif difficulty == "medium":
         fact = at.rng.random() < 0.5

@@ -1,15 +1,19 @@
-"""What users say that no dialogue of fine-tuning says: held-out ways to talk, and pretexts around unsafe requests.
+"""What users say in prompts: the held-out ways to talk, and pretexts around unsafe requests; fine-tuning has none of them.
 
 The groups are those of `talk_english` and `talk_chinese`, in their order, so each way has its group's answer.
 """
 
 import random
+from collections.abc import Sequence
+from typing import Any
 
-from kwen.nanoworld import talk_chinese, talk_english
+from kwen.nanoworld import talk_chinese, talk_english, talk_wider
 from kwen.nanoworld.names import Language, Split, pick
 from kwen.nanoworld.talk import Exchange
 
 _TALK = {"en": talk_english, "zh": talk_chinese}
+_Groups = Sequence[tuple[Any, ...]]
+_Ways = Sequence[tuple[str, ...]]
 
 SMALL_TALK: dict[Language, tuple[tuple[str, ...], ...]] = {
     "en": (
@@ -86,26 +90,31 @@ PRETEXTS: dict[Split, dict[Language, tuple[str, ...]]] = {
 """Excuses and pressure around an unsafe request `{q}`, which change nothing about its answer."""
 
 
-def _held_out(rng: random.Random, ways: tuple[tuple[str, ...], ...], groups: tuple[tuple[tuple[str, ...], str], ...]) -> Exchange:
-    """A held-out way of one group with the group's answer."""
-    said, (_, answer) = pick(rng, tuple(zip(ways, groups, strict=True)))
-    return pick(rng, said), answer
+def _said(rng: random.Random, split: Split, known: _Groups, wider: _Ways, held_out: _Ways) -> tuple[int, str]:
+    """A group's number and one of its ways: held-out ones, or those of fine-tuning and the wider ones alike."""
+    group = int(rng.random() * len(known))
+    return group, pick(rng, held_out[group] if split == "held_out" else (*known[group][0], *wider[group]))
 
 
-def small_talk(rng: random.Random, language: Language) -> Exchange:
-    """Small talk in a held-out way."""
-    return _held_out(rng, SMALL_TALK[language], _TALK[language].SMALL_TALK)
+def small_talk(rng: random.Random, language: Language, split: Split) -> Exchange:
+    """Small talk in a way of the split."""
+    known = _TALK[language].SMALL_TALK
+    group, said = _said(rng, split, known, talk_wider.SMALL_TALK[language], SMALL_TALK[language])
+    return said, known[group][-1]
 
 
-def identity(rng: random.Random, language: Language) -> Exchange:
-    """A question about the assistant in a held-out way."""
-    return _held_out(rng, IDENTITY[language], _TALK[language].IDENTITY)
+def identity(rng: random.Random, language: Language, split: Split) -> Exchange:
+    """A question about the assistant in a way of the split."""
+    known = _TALK[language].IDENTITY
+    group, said = _said(rng, split, known, talk_wider.IDENTITY[language], IDENTITY[language])
+    return said, known[group][-1]
 
 
-def unsafe(rng: random.Random, language: Language) -> Exchange:
-    """An unsafe request in a held-out way."""
-    requests, (_, objects, refusal) = pick(rng, tuple(zip(UNSAFE[language], _TALK[language].SAFETY, strict=True)))
-    return pick(rng, requests).format(x=pick(rng, objects)), refusal
+def unsafe(rng: random.Random, language: Language, split: Split) -> Exchange:
+    """An unsafe request in a way of the split."""
+    known = _TALK[language].SAFETY
+    group, request = _said(rng, split, known, talk_wider.UNSAFE[language], UNSAFE[language])
+    return request.format(x=pick(rng, known[group][1])), known[group][-1]
 
 
 def general_questions(language: Language, split: Split) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kwen.align.advantages import RunningMoments, generalized_advantages, kl_estimate, token_rewards, whiten
+from kwen.align.advantages import RunningMoments, centred, generalized_advantages, kl_estimate, token_rewards, whiten
 from kwen.train.parallel import Group
 
 
@@ -30,6 +30,13 @@ def test_gae_equals_its_definition(seed: int, gamma: float, lam: float) -> None:
         targets = [e + v for e, v in zip(expected, values[row, :length].tolist(), strict=True)]
         assert returns[row, :length].tolist() == pytest.approx(targets, abs=1e-5)
         assert not advantages[row, length:].any() and not returns[row, length:].any()
+
+
+def test_centred_scores_forget_how_high_a_query_is_scored() -> None:
+    scores = torch.tensor([1.0, 3.0, -7.0, -5.0, 4.0, 4.0])
+    assert centred(scores, 2).tolist() == [-1.0, 1.0, -1.0, 1.0, 0.0, 0.0]
+    raised = scores + torch.tensor([9.0, 9.0, -2.0, -2.0, 0.0, 0.0])
+    assert torch.equal(centred(raised, 2), centred(scores, 2))
 
 
 def test_the_score_comes_at_the_last_token_and_the_kl_everywhere() -> None:

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 
 from kwen.errors import UserError
-from kwen.nanoworld import talk_chinese, talk_english, talk_prompts
+from kwen.nanoworld import talk_chinese, talk_english, talk_prompts, talk_wider
 from kwen.nanoworld.dialogues import dialogues
 from kwen.nanoworld.names import Language, Split, split_of
 from kwen.nanoworld.prompt_makers import one_vowel_away
@@ -81,19 +81,30 @@ def test_facts_and_follow_ups_carry_the_worlds_own_answer() -> None:
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
-def test_every_group_of_talk_has_held_out_ways_that_training_does_not_use(language: Language) -> None:
+def test_every_group_of_talk_has_wider_and_held_out_ways_that_fine_tuning_does_not_use(language: Language) -> None:
     talk = TALK[language]
     groups = (
         (talk_prompts.SMALL_TALK, talk.SMALL_TALK), (talk_prompts.IDENTITY, talk.IDENTITY), (talk_prompts.UNSAFE, talk.SAFETY),
     )  # fmt: skip
     trained = {way for _, known in groups for ways in known for way in ways[0]}
-    for held_out, known in groups:
-        assert len(held_out[language]) == len(known)
-        ways = [way for group in held_out[language] for way in group]
+    wider = (talk_wider.SMALL_TALK, talk_wider.IDENTITY, talk_wider.UNSAFE)
+    for held_out, preferred, (_, known) in zip((held for held, _ in groups), wider, groups, strict=True):
+        assert len(held_out[language]) == len(preferred[language]) == len(known)
+        ways = [way for told in (held_out, preferred) for group in told[language] for way in group]
         assert len(set(ways)) == len(ways) and not set(ways) & trained
-        assert all(len(group) >= 2 for group in held_out[language])
+        assert all(len(group) >= 2 for group in (*held_out[language], *preferred[language]))
     assert not set(talk_prompts.UNKNOWN[language]) & set(talk.UNKNOWN_QUESTIONS)
     assert not set(talk_prompts.PRETEXTS["train"][language]) & set(talk_prompts.PRETEXTS["held_out"][language])
+
+
+def test_prompts_of_the_training_split_are_said_in_ways_of_fine_tuning_and_in_wider_ones() -> None:
+    said = {prompt.request for prompt in prompts(0, 600, topics=["identity", "small_talk"])}
+    held_out = {prompt.request for prompt in prompts(0, 600, "held_out", topics=["identity", "small_talk"])}
+    told = [*talk_wider.SMALL_TALK.values(), *talk_wider.IDENTITY.values()]
+    wider = {way for groups in told for ways in groups for way in ways}
+    known = {way for talk in TALK.values() for groups in (talk.SMALL_TALK, talk.IDENTITY) for ways in groups for way in ways[0]}
+    assert said <= wider | known and len(said & wider) > 50 and len(said & known) > 50
+    assert not held_out & (wider | known)
 
 
 def test_a_pretext_never_stands_before_a_cry_for_help() -> None:
@@ -112,7 +123,7 @@ def test_one_vowel_away_changes_one_syllable() -> None:
 def test_a_cell_without_further_prompts_leaves_its_turns_to_others() -> None:
     made = prompts(0, 600, topics=["identity"])
     cells = Counter(prompt.difficulty for prompt in made)
-    assert len(made) == 600 and cells["easy"] < 70 and cells["hard"] == pytest.approx(cells["medium"], abs=1)
+    assert len(made) == 600 and cells["easy"] < 130 and cells["hard"] == pytest.approx(cells["medium"], abs=1)
     assert prompts(0, 0) == []
 
 
