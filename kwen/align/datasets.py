@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -12,14 +12,14 @@ from kwen.errors import UserError
 from kwen.nanoworld.dialogues import dialogues
 from kwen.progress import Progress, silent
 from kwen.text.chatml import Masking, Rendered, render, require_trained_tokens
-from kwen.text.messages import Message, validate_messages
+from kwen.text.messages import Message, validate_messages, validate_tools
 from kwen.text.templates import render_template
 from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Documents
 
 FileKind = Literal["messages", "alpaca", "sharegpt", "questions"]
 KINDS: dict[FileKind, str] = {
-    "messages": '{"messages": [OpenAI messages]}',
+    "messages": '{"messages": [OpenAI messages], "tools": [their tools, or none]}',
     "alpaca": '{"instruction", "input", "output"}',
     "sharegpt": '{"conversations": [{"from", "value"}]}',
     "questions": '{"question", "answer"}',
@@ -61,20 +61,33 @@ class ChatFile(BaseModel):
 ChatSource = Annotated[NanoworldChat | ChatFile, Field(discriminator="kind")]
 
 
-def conversations(source: ChatSource, seed: int) -> Iterator[tuple[str, Sequence[Mapping[str, Any]]]]:
-    """(where, messages) of every conversation of `source`; `where` names it in errors.
+class Conversation(NamedTuple):
+    """A conversation, the tools that it was shown, and its place for errors."""
+
+    where: str
+    messages: Sequence[Mapping[str, Any]]
+    tools: Sequence[Mapping[str, Any]] | None = None
+
+
+def conversations(source: ChatSource, seed: int) -> Iterator[Conversation]:
+    """Every conversation of `source`.
 
     Raises UserError with the place for rows that are not of the source's kind, and for a file of mixed kinds.
     """
-    if isinstance(source, NanoworldChat):
+    if isinstance(source, ChatFile):
+        yield from _of_file(source)
+    else:
         for number, dialogue in enumerate(dialogues(seed, source.count)):
-            yield f"nanoworld dialogue {number}", dialogue.messages
-        return
-    convert = _CONVERT[chat_file_kind(source)]
+            yield Conversation(f"nanoworld dialogue {number}", dialogue.messages)
+
+
+def _of_file(source: ChatFile) -> Iterator[Conversation]:
+    kind = chat_file_kind(source)
     for number, (where, row) in enumerate(read_rows(source.path)):
         if number == source.limit:
             return
-        yield where, validate_messages(convert(row, where), where)
+        tools = validate_tools(row.get("tools"), f"{where}: tools") if kind == "messages" else None
+        yield Conversation(where, validate_messages(_CONVERT[kind](row, where), where), tools)
 
 
 def chat_file_kind(source: ChatFile) -> FileKind:
@@ -87,14 +100,21 @@ def chat_file_kind(source: ChatFile) -> FileKind:
     return source.kind
 
 
-def render_conversation(messages: Sequence[Mapping[str, Any]], tokenizer: Tokenizer, masking: Masking = "content") -> Rendered:
+def render_conversation(
+    messages: Sequence[Mapping[str, Any]],
+    tokenizer: Tokenizer,
+    masking: Masking = "content",
+    tools: Sequence[Mapping[str, Any]] | None = None,
+) -> Rendered:
     """A whole conversation as the tokenizer's model writes it: by its own chat template, or ChatML where it has none.
 
     Ids and loss mask come from one rendering. Raises UserError for invalid messages and templates without a loss mask.
     """
     if tokenizer.chat_template is None:
-        return render(messages, tokenizer, masking=masking)
-    return render_template(tokenizer.chat_template, messages, tokenizer, masking=masking, add_generation_prompt=False)
+        return render(messages, tokenizer, tools=tools, masking=masking)
+    return render_template(
+        tokenizer.chat_template, messages, tokenizer, tools=tools, masking=masking, add_generation_prompt=False
+    )
 
 
 class DocumentBuilder:
@@ -139,12 +159,12 @@ def tokenize_conversations(
     builder = DocumentBuilder()
     left_out = LeftOut("too_long", "no_answer", "empty_answer")
     for source in sources:
-        for where, messages in conversations(source, seed):
+        for where, messages, tools in conversations(source, seed):
             if flaw := _flaw(messages):
                 left_out.add(flaw, where)
                 continue
             try:
-                rendered = render_conversation(messages, tokenizer, masking)
+                rendered = render_conversation(messages, tokenizer, masking, tools)
             except UserError as error:
                 raise UserError(f"{where}: {error}") from None
             require_trained_tokens(rendered, where)

@@ -32,7 +32,7 @@ def queries(source: QuerySource, seed: int) -> Iterator[Sequence[Mapping[str, An
         for prompt in prompts(seed, source.count, "train", source.topics):
             yield prompt.messages
         return
-    for where, messages in conversations(source, seed):
+    for where, messages, _ in conversations(source, seed):
         asked = [number for number, message in enumerate(messages, 1) if message["role"] == "user"]
         if not asked:
             raise UserError(f"{where}: no user message; fix or remove the row")

@@ -18,8 +18,8 @@ from kwen.family.describe import clock, describe, size
 from kwen.family.estimate import earlier_times
 from kwen.family.graph import Step, in_short, plan, select
 from kwen.family.launch import refuse_torchrun, resolve_ranks
+from kwen.family.nodes import check_ready, family_nodes
 from kwen.family.recipe import load_recipe
-from kwen.family.stages import check_ready, family_nodes
 
 
 def build(

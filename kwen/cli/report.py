@@ -8,9 +8,9 @@ import typer
 
 from kwen.cli.build import run_recipe
 from kwen.family.build import refresh
+from kwen.family.nodes import family_nodes
 from kwen.family.recipe import load_recipe
 from kwen.family.report import collect
-from kwen.family.stages import family_nodes
 
 
 def report(

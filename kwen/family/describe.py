@@ -63,7 +63,7 @@ def _parts(stage: str, metrics: Mapping[str, Any]) -> list[str]:
     if stage == "shards":
         train = metrics["train"]
         return [f"{count(train['tokens'])} tokens", f"{train['bytes_per_token']:.2f} bytes a token"]
-    if stage in ("base", "chat-sft"):
+    if stage in ("base", "code", "chat-sft"):
         length = f"{metrics['steps']:,} steps · {metrics['epochs']:.1f} epochs"
         return [f"{count(metrics['parameters'])} parameters", length, f"loss {metrics['loss']:.3f}"]
     if stage == "comparisons":

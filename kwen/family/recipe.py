@@ -17,7 +17,10 @@
                                                         kind: dpo learns from pairs, grpo from tasks that can be checked
     online: {pairs: ..., ...}                           pairs of answers of chat, for testing alone
     judging: {pairs: ..., prompts: ...}                 reward models on pairs, chat against chat-sft
-    evals: {tasks: [...], limit: ...}
+    code: {corpus: {sources: [...]}, training: {...}}   the base model on a corpus of code and text of its own
+    code-chat: {data: [...], training: {...}}           from code
+    math-chat: {data: [...], training: {...}}           from base
+    evals: {tasks: [...], code: [...], maths: [...], tools: [...], limit: ...}
     launcher: {kind: local, ranks: 2}
     expected_seconds: {base: 200}   serves the estimate of a first build, nothing else
 
@@ -45,30 +48,48 @@ from kwen.evals.tasks import find_task
 from kwen.family.checking import override, read_yaml, validate
 from kwen.family.launch import LauncherConfig
 from kwen.pretrain.base import PretrainConfig
+from kwen.pretrain.code import ContinueConfig
 from kwen.text.tokenizer_training import TokenizerConfig
 
 BASES = ("base-s", "base-m", "base")
 CHATS = ("chat-sft-s", "chat-sft-m", "chat-sft")
 REWARDS = ("pmp", "reward", "reward-alone")
 ALIGNED = ("comparisons", *REWARDS, "chat", "online", "judging")
+SPECIALISTS = ("code", "code-chat", "math-chat")
 RELEASED = "released"
 """The artifact that stands for the checkpoint of `init_from`."""
 
 ChatConfig = Annotated[PPOConfig | DPOConfig | GRPOConfig, Field(discriminator="kind")]
 
 
+class CodeConfig(ContinueConfig):
+    """The code model: a corpus of code and text, and how the base model goes on learning from it."""
+
+    corpus: CorpusConfig
+
+
 class EvalsConfig(BaseModel):
     """What is measured: `tasks` on the released checkpoint, the largest SFT model and the model after RLHF; bits a byte of the
     corpus's held-out text on the models without fine-tuning, and where there is RLHF on the models before and after it.
 
-    `data` is the folder of the benchmarks' own files. `limit` takes the first items of each task; held-out text is read whole.
+    `code` are asked of base, code, code-chat and chat, `maths` of chat and math-chat, `tools` of the SFT models of all sizes and
+    of chat. `data` is the folder of the benchmarks' own files. `limit` takes the first items of each task; held-out text is read
+    whole.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     tasks: tuple[str, ...] = ()
+    code: tuple[str, ...] = ()
+    maths: tuple[str, ...] = ()
+    tools: tuple[str, ...] = ()
     data: Path | None = None
     limit: int | None = Field(default=None, ge=1)
+
+    @property
+    def all_tasks(self) -> dict[str, tuple[str, ...]]:
+        """The tasks of each list, by its key."""
+        return {"tasks": self.tasks, "code": self.code, "maths": self.maths, "tools": self.tools}
 
 
 class JudgingConfig(BaseModel):
@@ -109,6 +130,9 @@ class Recipe(BaseModel):
     chat: ChatConfig | None = None
     online: SampledConfig | None = None
     judging: JudgingConfig | None = None
+    code: CodeConfig | None = None
+    code_chat: SFTConfig | None = Field(default=None, alias="code-chat")
+    math_chat: SFTConfig | None = Field(default=None, alias="math-chat")
     evals: EvalsConfig | None = None
     launcher: LauncherConfig = LauncherConfig()
     expected_seconds: dict[str, float] = {}
@@ -162,12 +186,14 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
     filled, written = _fill_in(data)
     recipe = validate(Recipe, filled, where, written, lifted=("model",))
     _check_inputs(recipe, where)
-    for task in recipe.evals.tasks if recipe.evals is not None else ():
-        try:
-            find_task(task)
-        except UserError as error:
-            raise UserError(f"{where}: evals.tasks: {error}") from None
-    unknown = set(recipe.expected_seconds) - {"corpus", "tokenizer", "shards", *BASES, *CHATS, *ALIGNED, "evals", "report"}
+    for key, tasks in recipe.evals.all_tasks.items() if recipe.evals is not None else ():
+        for task in tasks:
+            try:
+                find_task(task)
+            except UserError as error:
+                raise UserError(f"{where}: evals.{key}: {error}") from None
+    made = {"corpus", "tokenizer", "shards", "code-corpus", "code-shards", "evals", "report"}
+    unknown = set(recipe.expected_seconds) - {*made, *BASES, *CHATS, *ALIGNED, *SPECIALISTS}
     if unknown:
         raise UserError(f"{where}: expected_seconds.{min(unknown)} is not an artifact; remove it")
     return recipe
@@ -185,6 +211,7 @@ def _check_inputs(recipe: Recipe, where: str) -> None:
     needs |= {chat: (start if chat == "chat-sft" else base_of(chat),) for chat in CHATS}
     needs |= {"comparisons": ("chat-sft",), **dict.fromkeys(REWARDS, (start,)), "online": ("chat",)}
     needs |= {"judging": ("chat-sft", "chat", "reward", "comparisons"), "chat": (recipe.policy(),)}
+    needs |= {"code": (start,), "code-chat": ("code",), "math-chat": (start,)}
     if isinstance(recipe.chat, PPOConfig):
         needs["chat"] += ("reward", *(("corpus",) if recipe.chat.pretrain_coefficient else ()))
     for name, inputs in needs.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kwen.family.graph import Job
-from kwen.family.recipe import BASES, CHATS, RELEASED, EvalsConfig
+from kwen.family.recipe import BASES, CHATS, RELEASED, SPECIALISTS, EvalsConfig
 from kwen.family.report import SAMPLES, SCORES, metric_of
 from kwen.files import write_json
 from kwen.progress import Progress, part_of
@@ -82,16 +82,22 @@ def _kept(work: Path, model: str, task: str) -> Path:
 
 
 def _asked_of(job: Job) -> dict[str, list[str]]:
-    """Model -> tasks: questions for the released checkpoint, the largest SFT model and the one after RLHF; text, where there is a
-    corpus, for the models without fine-tuning, and for those before and after RLHF."""
-    models = [name for name in (RELEASED, *BASES, *CHATS, "chat") if name in job.inputs]
+    """Model -> tasks: questions for the released checkpoint, the largest SFT model and the one after RLHF; code, maths and tools
+    for those that `EvalsConfig` names; text, where there is a corpus, for models without fine-tuning, and for those before and
+    after RLHF."""
+    models = [name for name in (RELEASED, *BASES, *CHATS, "chat", *SPECIALISTS) if name in job.inputs]
     tuned = [name for name in models if name in CHATS]
     answering = [name for name in models if name in (RELEASED, *tuned[-1:], "chat")]
-    reading = {name for name in models if name not in (*CHATS, "chat")} | ({*answering} if "chat" in models else set())
+    reading = {name for name in models if name not in (*CHATS, "chat", *SPECIALISTS)}
+    reading |= {*answering} if "chat" in models else set()
+    config: EvalsConfig = job.settings
+    more = {"base": config.code, "code": config.code, "code-chat": config.code, "math-chat": config.maths}
+    more |= {name: config.tools for name in tuned} | {"chat": (*config.code, *config.maths, *config.tools)}
     asked = {
         name: [
             *(["perplexity"] if name in reading and "corpus" in job.inputs else []),
-            *(job.settings.tasks if name in answering else []),
+            *(config.tasks if name in answering else []),
+            *more.get(name, ()),
         ]
         for name in models
     }

@@ -1,34 +1,27 @@
-"""The stages: one flat table, and the graph that a recipe makes of it.
+"""The stages: one flat table of how each artifact is made.
 
     corpus -> tokenizer -> shards -> base-s, base-m, base -> chat-sft-s, -m, chat-sft      all -> evals -> report
     base -> pmp -> reward                  chat-sft, reward, shards -> chat
     all chat-sft -> comparisons -> reward  chat -> online          the reward models, chat-sft, chat -> judging
+    code-corpus -> code-shards             base, code-shards -> code -> code-chat          base -> math-chat
     released takes the place of base where a recipe says init_from, and there of the tokenizer too
 
 Each stage is a short function that calls the floor below with what the job names. What it needs is imported when it runs: a
 plan, a status or a dry run loads no tensor library for it.
 """
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from rich.text import Text
 
-from kwen.corpus.extract import HTML_EXTRACTOR
-from kwen.corpus.interpreter import interpreter_version
-from kwen.corpus.pipeline import CorpusConfig
-from kwen.corpus.sources import FolderSource, InterpreterSource
-from kwen.errors import UserError
-from kwen.family.graph import Job, Node, Stage
+from kwen.family.graph import Job, Stage
 from kwen.family.judging import make_judging
-from kwen.family.launch import resolve_ranks
 from kwen.family.page import render
-from kwen.family.recipe import RELEASED, REWARDS, EvalsConfig, Recipe, base_of
+from kwen.family.recipe import Recipe
 from kwen.family.report import PREFERENCE, collect, read_curve
 from kwen.family.scoring import make_evals
-from kwen.files import json_hash, write_json, write_text
-from kwen.nanoworld.version import nanoworld_version
+from kwen.files import write_json, write_text
 from kwen.progress import part_of
 
 
@@ -74,8 +67,8 @@ def make_shards(job: Job) -> dict[str, Any]:
     """The corpus as token ids, memory-mapped."""
     from kwen.corpus import shards
 
-    (tokenizer,) = (folder for name, folder in job.inputs.items() if name != "corpus")
-    return shards.tokenize(job.inputs["corpus"], tokenizer, job.out, job.progress)
+    corpus, tokenizer = job.inputs.values()
+    return shards.tokenize(corpus, tokenizer, job.out, job.progress)
 
 
 def make_base(job: Job) -> dict[str, Any]:
@@ -87,6 +80,24 @@ def make_base(job: Job) -> dict[str, Any]:
         seed=job.seed,
         shards=job.inputs["shards"],
         tokenizer=job.inputs["tokenizer"],
+        out=job.out,
+        work=job.work,
+        ranks=job.launcher.ranks(),
+        progress=job.progress,
+    )
+    return metrics | {"loss": read_curve(job.out)["loss"][-1]}
+
+
+def make_code(job: Job) -> dict[str, Any]:
+    """The code model: the base model after continued pretraining."""
+    from kwen.pretrain.code import continue_pretraining
+
+    base, shards = job.inputs.values()
+    metrics = continue_pretraining(
+        job.settings,
+        seed=job.seed,
+        base=base,
+        shards=shards,
         out=job.out,
         work=job.work,
         ranks=job.launcher.ranks(),
@@ -218,6 +229,7 @@ STAGES = {
         Stage("shards", 1, make_shards),
         Stage("base", 1, make_base, trains=True),
         Stage("chat-sft", 1, make_chat_sft, trains=True),
+        Stage("code", 1, make_code, trains=True),
         Stage("comparisons", 2, make_comparisons, trains=True),
         Stage("reward", 2, make_reward, trains=True),
         Stage("chat", 1, make_chat, trains=True),
@@ -226,119 +238,3 @@ STAGES = {
         Stage("report", 1, make_report),
     )
 }
-
-
-def family_nodes(recipe: Recipe) -> list[Node]:
-    """The artifacts of a family in build order. UserError where there is no checkpoint at `init_from`."""
-    whole = recipe.as_dict()
-    nodes: list[Node] = []
-    tokenizer = "tokenizer"
-    if recipe.init_from is not None:
-        if not recipe.init_from.expanduser().exists():
-            raise UserError(f"init_from: {recipe.init_from} does not exist; name a model's folder or a GGUF file")
-        tokenizer = RELEASED
-        nodes.append(Node(RELEASED, STAGES[RELEASED], {}, recipe.init_from, (), {"init_from": recipe.init_from}))
-    if recipe.corpus is not None:
-        corpus, sources = _corpus_config(recipe.corpus, whole["corpus"])
-        nodes.append(Node("corpus", STAGES["corpus"], {"corpus": corpus}, recipe.corpus, (), sources))
-        if recipe.tokenizer is not None:
-            config = {"tokenizer": whole["tokenizer"]}
-            nodes.append(Node("tokenizer", STAGES["tokenizer"], config, recipe.tokenizer, ("corpus",)))
-        nodes.append(Node("shards", STAGES["shards"], {}, None, ("corpus", tokenizer)))
-    models = {"launcher": {"ranks": resolve_ranks(recipe.launcher)}}
-    for name, settings in recipe.bases().items():
-        nodes.append(Node(name, STAGES["base"], {name: whole[name], **models}, settings, ("tokenizer", "shards")))
-    for name, chat in recipe.chats().items():
-        config, files = _data_config(name, whole[name])
-        start = recipe.start() if name == "chat-sft" else base_of(name)
-        nodes.append(Node(name, STAGES["chat-sft"], {name: config, **models}, chat, (start,), files))
-    nodes += _alignment_nodes(recipe, whole, models)
-    if recipe.evals is not None:
-        asked_of = (RELEASED, "corpus", *recipe.bases(), *recipe.chats(), "chat")
-        inputs = tuple(name for name in asked_of if any(node.name == name for node in nodes))
-        asks_nanoworld = any(task.startswith("nanoworld-") for task in recipe.evals.tasks)
-        asked = {"nanoworld's version": nanoworld_version("questions", "baseline")} if asks_nanoworld else {}
-        config = {"evals": {key: value for key, value in whole["evals"].items() if key != "data"}, **models}
-        nodes.append(Node("evals", STAGES["evals"], config, recipe.evals, inputs, asked | _benchmark_items(recipe.evals)))
-    shown = {key: value for key, value in whole.items() if key != "expected_seconds"}
-    nodes.append(Node("report", STAGES["report"], shown, recipe, tuple(node.name for node in nodes)))
-    return nodes
-
-
-def _alignment_nodes(recipe: Recipe, whole: dict[str, Any], models: dict[str, Any]) -> list[Node]:
-    """Comparisons, reward models, RLHF and its judging, as far as the recipe names them."""
-    world = {"nanoworld's version": nanoworld_version("prompts", "oracle", "preferences")}
-    nodes = []
-    sampled = ("comparisons",) if recipe.comparisons is not None else ()
-    if recipe.comparisons is not None:
-        config = {"comparisons": whole["comparisons"], **models}
-        nodes.append(Node("comparisons", STAGES["comparisons"], config, recipe.comparisons, tuple(recipe.chats()), world))
-    trained = {"pmp": recipe.pmp, "reward": recipe.reward, "reward-alone": recipe.reward_alone}
-    for name, settings in trained.items():
-        if settings is not None:
-            start = "pmp" if name == "reward" and recipe.pmp is not None else recipe.start()
-            config, files = _data_config(name, whole[name])
-            inputs = (start, *(() if name == "pmp" else sampled))
-            nodes.append(Node(name, STAGES["reward"], {name: config, **models}, settings, inputs, files))
-    if recipe.chat is not None:
-        config, files = _data_config("chat", whole["chat"])
-        against = {"ppo": ("reward",), "dpo": sampled, "grpo": ()}[recipe.chat.kind]
-        text = ("shards",) if whole["chat"].get("pretrain_coefficient") else ()
-        inputs = (recipe.policy(), *against, *text)
-        nodes.append(Node("chat", STAGES["chat"], {"chat": config, **models}, recipe.chat, inputs, files))
-    if recipe.online is not None:
-        config = {"online": whole["online"], **models}
-        nodes.append(Node("online", STAGES["comparisons"], config, recipe.online, ("chat",), world))
-    if recipe.judging is not None:
-        present = {node.name for node in nodes}
-        inputs = ("chat-sft", *(name for name in (*REWARDS, "comparisons", "chat", "online") if name in present))
-        config = {"judging": whole["judging"], **models}
-        nodes.append(Node("judging", STAGES["judging"], config, recipe.judging, inputs, world))
-    return nodes
-
-
-def _corpus_config(corpus: CorpusConfig, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Path | str]]:
-    """What is hashed of the corpus section, and its sources: a path counts by what lies there, not by its name."""
-    hashed, sources = [], dict[str, Path | str]()
-    for index, (source, values) in enumerate(zip(corpus.sources, config["sources"], strict=True)):
-        hashed.append({key: value for key, value in values.items() if key != "path"} | {"label": source.label})
-        if isinstance(source, FolderSource):
-            sources[f"corpus.sources.{index}"] = source.path
-            sources["the HTML extractor"] = HTML_EXTRACTOR
-        elif isinstance(source, InterpreterSource):
-            sources["the interpreter's version"] = interpreter_version()
-        else:
-            sources["nanoworld's version"] = nanoworld_version("documents")
-    return config | {"sources": hashed}, sources
-
-
-def _data_config(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Path | str]]:
-    """The same of a section with `data`: a file of conversations, pairs or queries counts by what it holds."""
-    files: dict[str, Path | str] = {
-        f"{name}.data.{index}": Path(source["path"]) for index, source in enumerate(config["data"]) if "path" in source
-    }
-    if any(source["kind"] == "nanoworld" for source in config["data"]):
-        made_by = {"ppo": ["prompts"], "dpo": ["preferences"], "grpo": ["prompts", "oracle"]}.get(
-            config.get("kind", ""), ["preferences"] if name in REWARDS else ["dialogues"]
-        )
-        files["nanoworld's version"] = nanoworld_version(*made_by)
-    data = [{key: value for key, value in source.items() if key != "path"} for source in config["data"]]
-    return config | {"data": data}, files
-
-
-def _benchmark_items(evals: EvalsConfig) -> dict[str, str]:
-    """What stands for the benchmarks' files: a hash of the items that each task makes of them."""
-    if evals.data is None:
-        return {}
-    from kwen.evals.tasks import find_task
-
-    named = [task for task in evals.tasks if not task.startswith("nanoworld-")]
-    return {f"items of {task}": json_hash([asdict(item) for item in find_task(task).items(evals.data, 0)]) for task in named}
-
-
-def check_ready(recipe: Recipe) -> None:
-    """UserError for what would stop the family's evals, before hours are spent on its models."""
-    if recipe.evals is not None and recipe.evals.tasks:
-        from kwen.evals.run import check
-
-        check(recipe.evals.tasks, data=recipe.evals.data, limit=recipe.evals.limit)

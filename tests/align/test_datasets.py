@@ -42,7 +42,7 @@ def write(path: Path, rows: list[Any]) -> Path:
 
 def read(path: Path, kind: str = "file", **settings: Any) -> list[Any]:
     source = ChatFile(kind=kind, path=path, **settings)  # type: ignore[arg-type]
-    return [messages for _, messages in conversations(source, 0)]
+    return [messages for _, messages, _ in conversations(source, 0)]
 
 
 @pytest.mark.parametrize("kind", ROWS)
@@ -188,7 +188,7 @@ def test_real_sets_are_read_whole(shared_data: Path, name: str, kind: str, count
     assert chat_file_kind(source) == kind
     found = list(conversations(source, 0))
     assert len(found) == count
-    assert all([message["role"] for message in messages] == ["user", "assistant"] for _, messages in found)
+    assert all([message["role"] for message in messages] == ["user", "assistant"] for _, messages, _ in found)
 
 
 def test_a_set_of_another_kind_is_refused(shared_data: Path) -> None:

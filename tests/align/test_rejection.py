@@ -68,7 +68,7 @@ def test_right_answers_become_sft_data_with_their_counts(chat: Path, tmp_path: P
     assert counts["queries"] == 5 and counts["answers"] == 30
     assert counts["right"] == counts["repeated"] + counts["dropped"] + counts["kept"] > 0 and counts["dropped"] == 0
     assert json.loads((tmp_path / "out" / "counts.json").read_text()) == counts
-    rows = [messages for _, messages in conversations(ChatFile(kind="messages", path=tmp_path / "out" / CONVERSATIONS), 0)]
+    rows = [messages for _, messages, _ in conversations(ChatFile(kind="messages", path=tmp_path / "out" / CONVERSATIONS), 0)]
     assert len(rows) == counts["kept"] and all(row[-1]["role"] == "assistant" and row[-1]["content"] for row in rows)
     few, _ = sample(config_of(tmp_path, keep=1), chat, tmp_path / "few")
     assert few["kept"] == few["queries_solved"] == counts["queries_solved"] and few["dropped"] == counts["kept"] - few["kept"]

@@ -12,8 +12,8 @@ from kwen.errors import UserError
 from kwen.family.artifact import Manifest, read_manifest
 from kwen.family.build import build, hash_cache
 from kwen.family.graph import plan
+from kwen.family.nodes import family_nodes
 from kwen.family.recipe import Recipe, load_recipe
-from kwen.family.stages import family_nodes
 from kwen.family.watch import PlainLines
 from kwen.model.formats import load_checkpoint
 from kwen.nanoworld.documents import documents

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from kwen.errors import UserError
+from kwen.family.nodes import family_nodes
 from kwen.family.recipe import load_recipe, shipped
-from kwen.family.stages import family_nodes
 
 SMALL = """
 name: small

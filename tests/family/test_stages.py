@@ -7,8 +7,8 @@ import pytest
 from kwen.errors import UserError
 from kwen.family.build import build, hash_cache
 from kwen.family.graph import plan
+from kwen.family.nodes import family_nodes
 from kwen.family.recipe import Recipe, load_recipe
-from kwen.family.stages import family_nodes
 
 RECIPE = """
 name: text
