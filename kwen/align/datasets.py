@@ -9,7 +9,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kwen.align.readers import LeftOut, Row, kind_of, list_of, read_rows, text_of
 from kwen.errors import UserError
+from kwen.nanoworld.code_tasks import LEVELS, Level, code_dialogues
 from kwen.nanoworld.dialogues import dialogues
+from kwen.nanoworld.tool_dialogues import tool_dialogues
 from kwen.progress import Progress, silent
 from kwen.text.chatml import Masking, Rendered, render, require_trained_tokens
 from kwen.text.messages import Message, validate_messages, validate_tools
@@ -46,6 +48,27 @@ class NanoworldChat(BaseModel):
     count: int = Field(gt=0)
 
 
+class NanoworldTools(BaseModel):
+    """`count` conversations of nanoworld with tools: tasks of one to four calls, tools not needed, tools missing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["nanoworld-tools"]
+    count: int = Field(gt=0)
+
+
+class NanoworldCode(BaseModel):
+    """`count` requests for functions of these levels; `javascript` is the share in that language, the rest is Python."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["nanoworld-code"]
+    count: int = Field(gt=0)
+    levels: tuple[Level, ...] = LEVELS
+    javascript: float = Field(0.25, ge=0, le=1)
+
+
+NanoworldSource = NanoworldChat | NanoworldTools | NanoworldCode
+
+
 class ChatFile(BaseModel):
     """A file of conversations: JSON lines or a JSON array, gzip too; the first `limit` rows, None for all.
 
@@ -58,7 +81,7 @@ class ChatFile(BaseModel):
     limit: int | None = Field(default=None, gt=0)
 
 
-ChatSource = Annotated[NanoworldChat | ChatFile, Field(discriminator="kind")]
+ChatSource = Annotated[NanoworldSource | ChatFile, Field(discriminator="kind")]
 
 
 class Conversation(NamedTuple):
@@ -77,8 +100,17 @@ def conversations(source: ChatSource, seed: int) -> Iterator[Conversation]:
     if isinstance(source, ChatFile):
         yield from _of_file(source)
     else:
-        for number, dialogue in enumerate(dialogues(seed, source.count)):
-            yield Conversation(f"nanoworld dialogue {number}", dialogue.messages)
+        for number, (messages, tools) in enumerate(_of_nanoworld(source, seed)):
+            yield Conversation(f"{source.kind} dialogue {number}", messages, tools)
+
+
+def _of_nanoworld(source: NanoworldSource, seed: int) -> Iterator[tuple[Sequence[Mapping[str, Any]], Any]]:
+    """Messages and tools of each dialogue."""
+    if isinstance(source, NanoworldTools):
+        return ((dialogue.messages, dialogue.tools) for dialogue in tool_dialogues(seed, source.count))
+    if isinstance(source, NanoworldCode):
+        return ((dialogue.messages, None) for dialogue in code_dialogues(seed, source.count, source.levels, source.javascript))
+    return ((dialogue.messages, None) for dialogue in dialogues(seed, source.count))
 
 
 def _of_file(source: ChatFile) -> Iterator[Conversation]:

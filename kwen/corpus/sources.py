@@ -1,7 +1,7 @@
 """Where text comes from: the kinds of source a recipe can name, and reading each as documents.
 
 folder        a folder, file or archive of text, Markdown, (X)HTML, JSON, JSONL, Parquet
-nanoworld     the seeded world's own documents
+nanoworld     the seeded world's own documents; nanoworld-tools and nanoworld-code: those about tools and of code
 interpreter   the running interpreter's documentation and standard library
 """
 
@@ -15,7 +15,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from kwen.corpus import archives, interpreter, records
 from kwen.corpus.documents import Document, Excluded
 from kwen.errors import UserError
+from kwen.nanoworld.code_documents import code_documents
+from kwen.nanoworld.documents import Document as WorldDocument
 from kwen.nanoworld.documents import documents as nanoworld_documents
+from kwen.nanoworld.names import Split
+from kwen.nanoworld.tool_dialogues import tool_documents
 
 Patterns = tuple[str, ...]
 
@@ -48,7 +52,7 @@ class _Source(BaseModel):
         return 0.0
 
     def _default_name(self) -> str:
-        return type(self).__name__.removesuffix("Source").lower()
+        return str(self.kind)  # type: ignore[attr-defined]  # every source has one
 
 
 class FolderSource(_Source):
@@ -81,6 +85,25 @@ class NanoworldSource(_Source):
     seed: int = 0
 
 
+class NanoworldToolsSource(_Source):
+    """Lists of tools, calls, results and answers, as a chat with tools holds them; a split and a world as above."""
+
+    kind: Literal["nanoworld-tools"]
+    count: int = Field(ge=1)
+    held_out_count: int = Field(default=0, ge=0)
+    seed: int = 0
+
+
+class NanoworldCodeSource(_Source):
+    """Functions of three levels with comments and tests, alone and in modules; `javascript` is the share in that language."""
+
+    kind: Literal["nanoworld-code"]
+    count: int = Field(ge=1)
+    held_out_count: int = Field(default=0, ge=0)
+    seed: int = 0
+    javascript: float = Field(default=0.3, ge=0, le=1)
+
+
 class InterpreterSource(_Source):
     """The running interpreter's documentation (English) and standard library source (language `code`)."""
 
@@ -94,7 +117,8 @@ class InterpreterSource(_Source):
         return self.held_out.share
 
 
-Source = Annotated[FolderSource | NanoworldSource | InterpreterSource, Field(discriminator="kind")]
+WorldSource = NanoworldSource | NanoworldToolsSource | NanoworldCodeSource
+Source = Annotated[FolderSource | WorldSource | InterpreterSource, Field(discriminator="kind")]
 
 
 def read(source: Source) -> Iterator[Document | Excluded]:
@@ -105,10 +129,10 @@ def read(source: Source) -> Iterator[Document | Excluded]:
     """
     if isinstance(source, FolderSource):
         yield from _read_folder(source)
-    elif isinstance(source, NanoworldSource):
-        yield from _read_nanoworld(source)
-    else:
+    elif isinstance(source, InterpreterSource):
         yield from _read_interpreter(source)
+    else:
+        yield from _read_nanoworld(source)
 
 
 def matches(pattern: str, label: str) -> bool:
@@ -169,11 +193,19 @@ def _read_folder(source: FolderSource) -> Iterator[Document | Excluded]:
     held_out.check()
 
 
-def _read_nanoworld(source: NanoworldSource) -> Iterator[Document]:
+def _world_documents(source: WorldSource, split: Split, count: int) -> Iterator[WorldDocument]:
+    if isinstance(source, NanoworldToolsSource):
+        return tool_documents(source.seed, split, count)
+    if isinstance(source, NanoworldCodeSource):
+        return code_documents(source.seed, split, count, source.javascript)
+    return nanoworld_documents(source.seed, split, count)
+
+
+def _read_nanoworld(source: WorldSource) -> Iterator[Document]:
     name = source.label
-    splits: tuple[tuple[Literal["train", "held_out"], int], ...] = (("train", source.count), ("held_out", source.held_out_count))
+    splits: tuple[tuple[Split, int], ...] = (("train", source.count), ("held_out", source.held_out_count))
     for split, count in splits:
-        for number, document in enumerate(nanoworld_documents(source.seed, split, count), 1):
+        for number, document in enumerate(_world_documents(source, split, count), 1):
             yield Document(
                 f"{name}/{split}/{number}",
                 document.text,

@@ -17,9 +17,11 @@ from kwen.files import json_hash
 from kwen.nanoworld.version import nanoworld_version
 
 _MADE_BY = {
-    "nanoworld-tools": ["tool_tasks"], "nanoworld-code": ["code_tasks"], "nanoworld-maths": ["maths_tasks"],
+    "nanoworld-tools": ["tool_dialogues"], "nanoworld-code": ["code_tasks"], "nanoworld-maths": ["maths_tasks"],
 }  # fmt: skip
 """The modules of nanoworld that make the conversations of each kind of source."""
+_DOCUMENTS = {"nanoworld": "documents", "nanoworld-tools": "tool_dialogues", "nanoworld-code": "code_documents"}
+"""The module of nanoworld that makes the documents of each kind of source."""
 
 
 def family_nodes(recipe: Recipe) -> list[Node]:
@@ -120,7 +122,7 @@ def _corpus_config(key: str, corpus: CorpusConfig, config: dict[str, Any]) -> tu
         elif isinstance(source, InterpreterSource):
             sources["the interpreter's version"] = interpreter_version()
         else:
-            sources["nanoworld's version"] = nanoworld_version("documents")
+            sources[f"{source.kind}'s version"] = nanoworld_version(_DOCUMENTS[source.kind])
     return config | {"sources": hashed}, sources
 
 

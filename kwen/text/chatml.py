@@ -1,12 +1,11 @@
 """ChatML: the one renderer from messages to token ids and their loss mask (report 7.2), and history that fits a window."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from kwen.errors import UserError
-from kwen.text.control import CHATML_TEMPLATE, IM_END, IM_START, TOOLS_HEAD, TOOLS_TAIL
+from kwen.text.control import CHATML_TEMPLATE, IM_END, IM_START, TOOLS_HEAD, TOOLS_TAIL, as_json, tool_line
 from kwen.text.messages import Message, ToolCall, validate_messages, validate_tools
 from kwen.text.tokenizer import Tokenizer
 
@@ -110,7 +109,7 @@ def _turns(messages: list[Message], default_system: str | None, tools: list[dict
     system = messages[0]["content"] if lead else default_system or ""
     if lead or system or tools:
         if tools:
-            lines = "".join(f"\n{_json(tool)}" for tool in tools)
+            lines = "".join(f"\n{tool_line(tool)}" for tool in tools)
             system += ("\n\n" if system else "") + TOOLS_HEAD + lines + TOOLS_TAIL
         yield "system", system
     results: list[str] = []
@@ -129,12 +128,7 @@ def _turns(messages: list[Message], default_system: str | None, tools: list[dict
 
 def _call(call: ToolCall) -> str:
     function = call["function"]
-    return f'<tool_call>\n{{"name": {_json(function["name"])}, "arguments": {_json(function["arguments"])}}}\n</tool_call>'
-
-
-def _json(value: Any) -> str:
-    """JSON as chat templates print it: spaces after separators, characters as they are."""
-    return json.dumps(value, ensure_ascii=False)
+    return f'<tool_call>\n{{"name": {as_json(function["name"])}, "arguments": {as_json(function["arguments"])}}}\n</tool_call>'
 
 
 def check_masking(masking: str) -> None:

@@ -1,6 +1,8 @@
 """Kwen's control tokens, and ChatML as the Jinja text that its chat models ship."""
 
 import json
+from collections.abc import Mapping
+from typing import Any
 
 ENDOFTEXT = "<|endoftext|>"
 IM_START = "<|im_start|>"
@@ -9,10 +11,36 @@ DEFAULT_SYSTEM = "You are a helpful assistant."
 """The system prompt of a ChatML conversation that brings none (report 7.2)."""
 
 TOOLS_HEAD = (
-    "# Tools\n\nTo call a tool, write its name and arguments as one JSON object, a block for each call:\n"
-    '<tool_call>\n{"name": ..., "arguments": {...}}\n</tool_call>\nThese tools exist:\n<tools>'
+    "# Tools\n\nTo call a tool, write its name and arguments as one JSON object:\n"
+    '<tool_call>\n{"name": ..., "arguments": {...}}\n</tool_call>\n<tools>'
 )
 TOOLS_TAIL = "\n</tools>"
+
+
+def tool_line(tool: Mapping[str, Any]) -> str:
+    """A tool's definition, in OpenAI's form, as Kwen's own models read it: `order(item: string, count?: integer): order an item`.
+
+    A mark stands at what may be left out. A parameter that is more than a type is written as its JSON schema, and so are
+    parameters that are no plain list: a small model pays for every token of a definition, and nothing is lost.
+    """
+    function = tool.get("function", tool)
+    schema = function.get("parameters") or {}
+    properties = schema.get("properties") or {}
+    if set(schema) <= {"type", "properties", "required"}:
+        needed = schema.get("required") or []
+        told = [
+            f"{name}{'' if name in needed else '?'}: "
+            + (part["type"] if list(part) == ["type"] and isinstance(part["type"], str) else as_json(part))
+            for name, part in properties.items()
+        ]
+    else:
+        told = [as_json(schema)]
+    return f"{function['name']}({', '.join(told)}): {function.get('description') or ''}"
+
+
+def as_json(value: Any) -> str:
+    """JSON as chat templates print it: spaces after separators, characters as they are."""
+    return json.dumps(value, ensure_ascii=False)
 
 
 def control_surfaces(extras: int) -> list[str]:
@@ -39,7 +67,18 @@ _TEMPLATE = """\
     {%- if tools %}
         {{- ('\\n\\n' if system else '') + HEAD }}
         {%- for tool in tools %}
-            {{- '\\n' }}{{- tool | tojson }}
+            {%- set function = tool.function if tool.function is defined else tool %}
+            {%- set schema = function.parameters or {} %}
+            {{- '\\n' + function.name + '(' }}
+            {%- if schema.keys() | reject('in', ['type', 'properties', 'required']) | list %}
+                {{- schema | tojson }}
+            {%- else %}
+                {%- for name, part in (schema.properties or {}).items() %}
+                    {{- (', ' if not loop.first else '') + name + ('' if name in (schema.required or []) else '?') + ': ' }}
+                    {{- part.type if part.keys() | list == ['type'] and part.type is string else part | tojson }}
+                {%- endfor %}
+            {%- endif %}
+            {{- '): ' + (function.description or '') }}
         {%- endfor %}
         {{- '\\n</tools>' }}
     {%- endif %}

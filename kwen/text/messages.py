@@ -62,11 +62,24 @@ def validate_tools(tools: Sequence[Mapping[str, Any]] | None, where: str = "tool
         function = tool.get("function", tool) if isinstance(tool, Mapping) else None
         if not isinstance(function, Mapping) or not isinstance(function.get("name"), str) or not function["name"]:
             raise UserError(f"{where}[{index}]: must hold a function with a name")
+        if flaw := _flaw_of(function):
+            raise UserError(f"{where}[{index}], {function['name']}: {flaw}")
         try:
             json.dumps(tool, allow_nan=False)
         except (TypeError, ValueError, RecursionError) as error:
             raise UserError(f"{where}[{index}]: not JSON ({error})") from None
     return [dict(tool) for tool in tools]
+
+
+def _flaw_of(function: Mapping[str, Any]) -> str:
+    """What is wrong with the description or the schema of a tool's parameters; "" for nothing."""
+    if not isinstance(function.get("description") or "", str):
+        return "its description must be a string"
+    schema = function.get("parameters") or {}
+    properties = schema.get("properties") or {} if isinstance(schema, Mapping) else None
+    if not isinstance(properties, Mapping) or not all(isinstance(part, Mapping) for part in properties.values()):
+        return "its parameters must be a JSON schema of an object: {\"type\": \"object\", \"properties\": {...}}"
+    return "" if isinstance(schema.get("required") or [], list | tuple) else "what is required must be a list of names"
 
 
 def _message(message: Any, where: str) -> Message:

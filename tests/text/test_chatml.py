@@ -9,7 +9,7 @@ from transformers.utils.chat_template_utils import render_jinja_template
 
 from kwen.errors import UserError
 from kwen.text.chatml import CHATML_TEMPLATE, Rendered, render, require_trained_tokens, truncate_history
-from kwen.text.control import chatml_template
+from kwen.text.control import chatml_template, tool_line
 from kwen.text.messages import validate_messages
 from kwen.text.templates import render_template
 from kwen.text.tokenizer import Tokenizer
@@ -113,6 +113,34 @@ def test_the_template_renders_what_render_does(own: Tokenizer, default: str | No
         assert text_of(ours, tokenizer) == theirs
         assert render_template(chatml_template(default), messages, tokenizer, tools=tools, add_generation_prompt=prompt,
                                masking="team") == ours  # fmt: skip
+
+
+DEFINITIONS: tuple[tuple[dict[str, Any], str], ...] = (
+    ({"name": "now"}, "now(): "),
+    ({"name": "now", "description": "the time", "parameters": {"type": "object", "properties": {}}}, "now(): the time"),
+    (
+        {"name": "f", "parameters": {"properties": {"a": {"type": "string"}, "b": {"type": "number"}}, "required": ["a"]}},
+        "f(a: string, b?: number): ",
+    ),
+    (
+        {"name": "f", "parameters": {"properties": {"a": {"type": "string", "enum": ["x", "é"]}, "b": {"type": ["null"]}}}},
+        'f(a?: {"type": "string", "enum": ["x", "é"]}, b?: {"type": ["null"]}): ',
+    ),
+    (
+        {"name": "f", "parameters": {"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {}}}},
+        'f({"properties": {"a": {"$ref": "#/$defs/A"}}, "$defs": {"A": {}}}): ',
+    ),
+)
+
+
+@pytest.mark.parametrize(("function", "line"), DEFINITIONS)
+def test_a_tool_is_told_in_one_line_that_loses_nothing(own: Tokenizer, function: dict[str, Any], line: str) -> None:
+    tools = [{"type": "function", "function": function}, function]
+    assert [tool_line(tool) for tool in tools] == [line, line]
+    text = text_of(render(TALK, own, tools=tools), own)
+    assert f"\n{line}\n{line}\n" in text
+    raw = validate_messages(TALK)
+    assert render_jinja_template(conversations=[raw], tools=tools, chat_template=CHATML_TEMPLATE)[0][0] == text
 
 
 def test_the_template_takes_raw_openai_messages(own: Tokenizer) -> None:
