@@ -1,6 +1,7 @@
 """Kwen: the Qwen Technical Report made executable, from raw text to a family of language models and their use.
 
-`kwen.load(path)` gives a model that generates and chats; `kwen.sandbox.run(code)` runs untrusted Python.
+`kwen.load(path)` gives a model that generates and chats; `kwen.Agent(lm, tools=[...])` one that uses tools;
+`kwen.sandbox.run(code)` runs untrusted Python.
 Names are loaded on first use, so that `import kwen` costs nothing.
 """
 
@@ -12,6 +13,10 @@ _HOME = {
     "load": "kwen.engine.language_model",
     "LanguageModel": "kwen.engine.language_model",
     "Completion": "kwen.engine.completion",
+    "Agent": "kwen.agent.loop",
+    "Tool": "kwen.agent.tool",
+    "ToolResult": "kwen.agent.tool",
+    "Run": "kwen.agent.run",
 }
 
 

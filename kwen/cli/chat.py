@@ -3,6 +3,7 @@
 import os
 import sys
 from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,8 @@ from kwen.errors import UserError
 from kwen.files import write_json
 
 if TYPE_CHECKING:
+    from kwen.agent.events import Event
+    from kwen.agent.loop import Agent
     from kwen.engine.language_model import LanguageModel
 
 YOU, KWEN, INDENT = "you   ", "kwen  ", "      "
@@ -31,8 +34,15 @@ def chat(
     stop: list[str] = typer.Option([], help="End an answer before this text; may be given several times."),
     dtype: str = typer.Option(None, help="float32, bfloat16 or float16; default: float32 on a CPU, bfloat16 on a GPU."),
     device: str = typer.Option(None, help="cpu, cuda, cuda:1, ...; default: a GPU where there is one."),
+    tools: str = typer.Option("", help="Tools it may call: python, calculator, clock, read, search; with commas between."),
+    mcp: list[str] = typer.Option([], help="Command or URL of an MCP server, for its tools; may be given several times."),
+    file: list[Path] = typer.Option([], help="A file for the tools to work on; may be given several times."),
+    workspace: Path = typer.Option(None, help="The folder that python, read and search work in; default: an empty one."),
+    out: Path = typer.Option(Path("kwen-files"), help="Where files and images that tools make are written."),
+    must_call: bool = typer.Option(False, "--must-call", help="Every answer begins with a call; small models need it."),
+    unsafe: bool = typer.Option(False, "--unsafe", help="Run python without a sandbox, with your own rights."),
 ) -> None:
-    """Talk to a model."""
+    """Talk to a model, which may call tools."""
     from kwen.engine.language_model import load  # after the arguments are parsed: it brings the tensor library with it
 
     lm = load(model, dtype=dtype, device=device)
@@ -41,7 +51,38 @@ def chat(
     }  # fmt: skip
     settings = own_settings(lm.generation_config) | {name: value for name, value in chosen.items() if value is not None}
     settings |= {"max_new_tokens": max_new_tokens, "seed": seed}
-    conversation = Conversation(lm, model, settings, system, stop)
+    names = [name.strip() for name in tools.split(",") if name.strip()]
+    with ExitStack() as stack:
+        agent: Agent | None = None
+        if names or mcp:
+            if stop:
+                raise UserError("--stop ends plain answers only; leave it out where tools are used")
+            agent = stack.enter_context(_agent(lm, names, mcp, stack, system, workspace, must_call=must_call, unsafe=unsafe))
+        elif file or workspace is not None or must_call:
+            raise UserError("--file, --workspace and --must-call are for tools; name some with --tools")
+        conversation = Conversation(lm, model, settings, system, stop, agent, file, out)
+        _converse(conversation, model, message)
+
+
+def _agent(
+    lm: "LanguageModel", names: list[str], mcp: list[str], stack: ExitStack, system: str | None, workspace: Path | None,
+    *, must_call: bool, unsafe: bool,
+) -> "Agent":  # fmt: skip
+    from kwen.agent.loop import Agent
+    from kwen.agent.tool import Tool
+
+    tools: list[Tool | str] = [*names]
+    if mcp:
+        from kwen.agent.mcp import connect
+
+        served = stack.enter_context(connect(*mcp))
+        for notice in served.notices:
+            print(notice, file=sys.stderr)
+        tools += served
+    return Agent(lm, tools, system, workspace=workspace, must_call=must_call, unsafe=unsafe)
+
+
+def _converse(conversation: "Conversation", model: str, message: str | None) -> None:
     if message is not None:
         _answer(conversation, sys.stdin.read() if message == "-" else message, "")
     elif sys.stdin.isatty() and sys.stdout.isatty():
@@ -71,9 +112,18 @@ class Conversation:
     """What has been said, the settings in force, and the slash commands that change them."""
 
     def __init__(
-        self, lm: "LanguageModel", name: str, settings: dict[str, Any], system: str | None = None, stop: list[str] | None = None
+        self,
+        lm: "LanguageModel",
+        name: str,
+        settings: dict[str, Any],
+        system: str | None = None,
+        stop: list[str] | None = None,
+        agent: "Agent | None" = None,
+        files: list[Path] | None = None,
+        out: Path = Path("kwen-files"),
     ) -> None:
         self.lm, self.name, self.settings, self.system, self.stop = lm, name, settings, system, stop or []
+        self.agent, self.files, self.out = agent, files or [], out
         self.turns: list[dict[str, Any]] = []
         self._saved: set[Path] = set()
         self.commands: dict[str, tuple[Callable[[str], str], str, str]] = {
@@ -111,6 +161,24 @@ class Conversation:
         finally:
             if pieces:
                 self.turns.append({"role": "assistant", "content": "".join(pieces)})
+
+    def act(self, text: str) -> Generator["Event", None, None]:
+        """Say `text` to the agent; its events. Steps that were finished when the caller stops become history.
+
+        Files named on the command line come with the first question. Raises UserError as `answer` does.
+        """
+        assert self.agent is not None
+        self.agent.system = self.system
+        settings = {name: value for name, value in self.settings.items() if name != "max_new_tokens"}
+        self.agent.max_new_tokens = int(self.settings["max_new_tokens"])
+        yield from self.agent.stream(text, self.files, self.turns, settings)
+        self.files = []
+
+    def keep(self) -> None:
+        """What the agent's last run said, as history; a question without an answer is forgotten."""
+        run = self.agent.last if self.agent else None
+        if run is not None and len(run.messages) > run.asked:
+            self.turns = [message for message in run.messages if message["role"] != "system"]
 
     def _help(self, _: str) -> str:
         return "\n".join(f"{f'{name} {takes}':16} {text}" for name, (_, takes, text) in self.commands.items())
@@ -177,7 +245,28 @@ def _take(conversation: Conversation, line: str, label: str) -> bool:
     return True
 
 
+def _act(conversation: Conversation, text: str, label: str) -> None:
+    """One answer of the agent's, call by call."""
+    from kwen.cli.agent import AgentWriter, save_files
+
+    assert conversation.agent is not None
+    writer = AgentWriter(sys.stdout, label, INDENT if label else "")
+    steps = conversation.act(text)
+    try:
+        for event in steps:
+            writer.write(event)
+        run = conversation.agent.last
+        for path in save_files(run.files if run else [], conversation.out):
+            writer.note(f"saved {path}")
+    finally:
+        steps.close()
+        conversation.keep()
+        writer.end()
+
+
 def _answer(conversation: Conversation, text: str, label: str) -> None:
+    if conversation.agent is not None:
+        return _act(conversation, text, label)
     writer = PieceWriter(sys.stdout, INDENT if label else "")
     started = False
     pieces = conversation.answer(text)

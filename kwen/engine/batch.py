@@ -9,9 +9,12 @@ until there are enough of them to be worth filling or closing.
 Legend: B rows, T tokens, V vocabulary.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
+from kwen.engine.constrain_matcher import allowed_tokens
 from kwen.engine.request import Request, by_prompt
 from kwen.engine.sampler import SamplingBatch, SamplingParams, sample
 from kwen.errors import UserError
@@ -37,6 +40,7 @@ class Batch:
         self._positions_S = torch.zeros(slots, dtype=torch.int64, device=self._device)  # and where it stands
         self._live_S = torch.zeros(slots, dtype=torch.int64, device=self._device)  # 1, or 0 for a hole
         self._seen_SV: Tensor | None = None
+        self._any_grammar = False
         self.holes = 0
 
     @property
@@ -53,6 +57,9 @@ class Batch:
         holes = [row for row, request in enumerate(self._rows) if request is None]
         free = holes + list(range(len(self._rows), self.slots))
         assert len(requests) <= len(free)
+        for request in requests:
+            request.constrain(self._model.config.vocab_size)
+            self._any_grammar |= request.constraint is not None
         self._rows += [None] * (len(requests) - len(holes))
         rows = sorted(free[: len(requests)])
         ended = []
@@ -71,7 +78,7 @@ class Batch:
         hidden = self._model.hidden(tokens_B.unsqueeze(1), positions=positions_B.unsqueeze(1), cache=self._cache)
         logits_BV = self._model.project(hidden[:, 0]).float()
         seen_BV = None if self._seen_SV is None else self._seen_SV[:n]
-        new_tokens_B, logprobs_B = sample(logits_BV, self._sampling, positions_B + 1, seen_BV)
+        new_tokens_B, logprobs_B = sample(logits_BV, self._sampling, positions_B + 1, seen_BV, self._allowed(self._rows))
         tokens_B.copy_(new_tokens_B)
         positions_B += self._live_S[:n]
         if seen_BV is not None:
@@ -123,7 +130,7 @@ class Batch:
         lengths_B, slots_B = lengths_P[prompt_of], torch.tensor(rows, dtype=torch.int64, device=self._device)
         seen_BV = self._note_prompts(requests, slots_B)
         sampling = SamplingBatch([request.params for request in requests], self._device)
-        tokens_B, logprobs_B = sample(logits_BV, sampling, lengths_B, seen_BV)
+        tokens_B, logprobs_B = sample(logits_BV, sampling, lengths_B, seen_BV, self._allowed(requests))
         self._tokens_S[slots_B], self._positions_S[slots_B], self._live_S[slots_B] = tokens_B, lengths_B, 1
         if self._seen_SV is not None:
             self._seen_SV[slots_B, tokens_B] = True
@@ -142,6 +149,16 @@ class Batch:
         for slot, request in zip(slots_B.tolist(), group, strict=True):
             self._seen_SV[slot, torch.tensor(request.prompt, device=self._device)] = True
         return self._seen_SV[slots_B]
+
+    def _allowed(self, requests: Sequence[Request | None]) -> tuple[Tensor, Tensor] | None:
+        """Which of `requests` have a grammar, by number, and the tokens that each of them allows next."""
+        if not self._any_grammar:
+            return None
+        constraints = {n: one.constraint for n, one in enumerate(requests) if one is not None and one.constraint is not None}
+        if not constraints:
+            return None
+        allowed_RV = allowed_tokens(list(constraints.values()), self._model.config.vocab_size, self._device)
+        return torch.tensor(list(constraints), dtype=torch.int64, device=self._device), allowed_RV
 
     def _push(self, rows: list[int] | range, tokens_B: Tensor, logprobs_B: Tensor) -> list[Request]:
         ended = []

@@ -10,6 +10,8 @@ from kwen.text.messages import Message, validate_messages, validate_tools
 from kwen.text.templates import render_template
 from kwen.text.tokenizer import Tokenizer
 
+UNCUT = 2**31
+"""More tokens than any context has: room that makes no renderer leave out a turn."""
 _OWN_NAMES = {"template", "messages", "tokenizer", "tools", "add_generation_prompt", "masking"}
 
 

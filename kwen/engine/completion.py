@@ -14,9 +14,10 @@ class Completion:
     token_ids: the tokens behind `text`, without the stop token. After a stop string: the tokens that hold at least one
         character of `text`, so the last one may reach into the stop string.
     logprobs: one a token of `token_ids`: log-softmax over the full vocabulary at temperature 1 of the model's own logits,
-        whatever temperature, top-p, top-k or penalty the token was drawn with.
-    finish_reason: "stop" (a stop token or a stop string) or "length" (`max_new_tokens` reached).
-    stop_reason: the stop token's id or the stop string that ended it; None after "length".
+        whatever temperature, top-p, top-k, penalty or grammar the token was drawn with.
+    finish_reason: "stop" (a stop token, a stop string, or a grammar that goes on no further) or "length" (`max_new_tokens`
+        reached, which cuts constrained text too).
+    stop_reason: the stop token's id or the stop string that ended it; None after "length" and at a grammar's end.
     """
 
     text: str

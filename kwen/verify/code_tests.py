@@ -24,7 +24,7 @@ def extract_code(text: str, entry_point: str | None = None) -> str:
     Of several blocks the last that defines `entry_point` counts; without one, or where none does, the last that defines a
     function or class at its top level; else the last. Blocks labelled as another language count only if there is no other.
     """
-    blocks = _fenced_blocks(text)
+    blocks = fenced_blocks(text)
     python = [code for label, code in blocks if label in _PYTHON_LABELS] or [code for _, code in blocks]
     if not python:
         return text
@@ -36,7 +36,7 @@ def extract_code(text: str, entry_point: str | None = None) -> str:
     return (defining or python)[-1]
 
 
-def _fenced_blocks(text: str) -> list[tuple[str, str]]:
+def fenced_blocks(text: str) -> list[tuple[str, str]]:
     """(label in lower case, code) of each fenced block (CommonMark 4.5); an indented fence takes its indent off its lines."""
     blocks: list[tuple[str, str]] = []
     lines: list[str] = []

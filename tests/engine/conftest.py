@@ -7,6 +7,7 @@ import pytest
 import tokenizers
 import torch
 
+from kwen.engine.generator import Generator
 from kwen.engine.language_model import LanguageModel
 from kwen.model.config import ModelConfig
 from kwen.model.transformer import Transformer
@@ -59,3 +60,9 @@ def model(tokenizer: Tokenizer) -> Transformer:
 def lm(model: Transformer, tokenizer: Tokenizer) -> LanguageModel:
     """The model as users hold it."""
     return LanguageModel(model, tokenizer)
+
+
+@pytest.fixture(scope="session")
+def padded_generator(tokenizer: Tokenizer) -> Generator:
+    """A random model whose vocabulary is padded beyond the tokenizer's, with room for long answers."""
+    return Generator(random_model(tokenizer.vocab_size + 13, context=1024), tokenizer, slots=8)

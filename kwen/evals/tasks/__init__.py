@@ -4,15 +4,40 @@ import difflib
 
 from kwen.errors import UserError
 from kwen.evals.task import Task
-from kwen.evals.tasks import gsm8k, nanoworld_facts, nanoworld_functions, nanoworld_problems, nanoworld_reading, perplexity
+from kwen.evals.tasks import (
+    gsm8k,
+    humaneval,
+    mbpp,
+    nanoworld_code,
+    nanoworld_facts,
+    nanoworld_functions,
+    nanoworld_maths,
+    nanoworld_problems,
+    nanoworld_reading,
+    nanoworld_tools,
+    perplexity,
+)
 
 TASKS: dict[str, Task] = {
     "nanoworld-facts": nanoworld_facts.TASK,
     "nanoworld-problems": nanoworld_problems.TASK,
     "nanoworld-functions": nanoworld_functions.TASK,
     "nanoworld-reading": nanoworld_reading.TASK,
+    "nanoworld-code-1": nanoworld_code.LEVEL_1,
+    "nanoworld-code-2": nanoworld_code.LEVEL_2,
+    "nanoworld-code-3": nanoworld_code.LEVEL_3,
+    "nanoworld-code-js": nanoworld_code.JAVASCRIPT,
+    "nanoworld-arithmetic": nanoworld_maths.ARITHMETIC,
+    "nanoworld-equations": nanoworld_maths.EQUATIONS,
+    "nanoworld-problems-zh": nanoworld_maths.PROBLEMS_ZH,
+    "nanoworld-tools": nanoworld_tools.SEEN,
+    "nanoworld-tools-unseen": nanoworld_tools.UNSEEN,
     "gsm8k": gsm8k.TASK,
     "gsm8k-8-shot": gsm8k.FEW_SHOT_TASK,
+    "humaneval": humaneval.TASK,
+    "humaneval-chat": humaneval.CHAT_TASK,
+    "mbpp": mbpp.TASK,
+    "mbpp-chat": mbpp.CHAT_TASK,
     "perplexity": perplexity.TASK,
 }
 
