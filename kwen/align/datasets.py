@@ -11,6 +11,8 @@ from kwen.align.readers import LeftOut, Row, kind_of, list_of, read_rows, text_o
 from kwen.errors import UserError
 from kwen.nanoworld.code_tasks import LEVELS, Level, code_dialogues
 from kwen.nanoworld.dialogues import dialogues
+from kwen.nanoworld.maths_tasks import KINDS as MATHS_KINDS
+from kwen.nanoworld.maths_tasks import MathsKind, maths_dialogues
 from kwen.nanoworld.tool_dialogues import tool_dialogues
 from kwen.progress import Progress, silent
 from kwen.text.chatml import Masking, Rendered, render, require_trained_tokens
@@ -66,7 +68,16 @@ class NanoworldCode(BaseModel):
     javascript: float = Field(0.25, ge=0, le=1)
 
 
-NanoworldSource = NanoworldChat | NanoworldTools | NanoworldCode
+class NanoworldMaths(BaseModel):
+    """`count` exam questions of these kinds with worked answers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["nanoworld-maths"]
+    count: int = Field(gt=0)
+    kinds: tuple[MathsKind, ...] = MATHS_KINDS
+
+
+NanoworldSource = NanoworldChat | NanoworldTools | NanoworldCode | NanoworldMaths
 
 
 class ChatFile(BaseModel):
@@ -110,6 +121,8 @@ def _of_nanoworld(source: NanoworldSource, seed: int) -> Iterator[tuple[Sequence
         return ((dialogue.messages, dialogue.tools) for dialogue in tool_dialogues(seed, source.count))
     if isinstance(source, NanoworldCode):
         return ((dialogue.messages, None) for dialogue in code_dialogues(seed, source.count, source.levels, source.javascript))
+    if isinstance(source, NanoworldMaths):
+        return ((dialogue.messages, None) for dialogue in maths_dialogues(seed, source.count, source.kinds))
     return ((dialogue.messages, None) for dialogue in dialogues(seed, source.count))
 
 

@@ -231,7 +231,8 @@ def _acted(lm: LanguageModel, task: Task, asked: Sequence[Item], seed: int, prog
     if task.respond is not None:
         return act(lm, task, asked, seed, lambda share: progress(share * len(asked), len(asked)))
     room = task.settings["max_new_tokens"]
-    prompts = [prompt_ids(lm, item.prompt, room, f"{task.name}: item {item.id}") for item in asked]
+    raw = task.base_prompt if lm.chat_template is None else None
+    prompts = [prompt_ids(lm, raw(item) if raw else item.prompt, room, f"{task.name}: item {item.id}") for item in asked]
     completions = lm.generate(prompts, seed=seed, progress=progress, **task.settings)
     pairs = zip(completions, prompts, strict=True)
     return [Acted(completion.text, len(prompt), completion.finish_reason) for completion, prompt in pairs]

@@ -90,11 +90,11 @@ def make_base(job: Job) -> dict[str, Any]:
 
 def make_code(job: Job) -> dict[str, Any]:
     """The code model: the base model after continued pretraining."""
-    from kwen.pretrain.code import continue_pretraining
+    from kwen.pretrain.code import ContinueConfig, continue_pretraining
 
     base, shards = job.inputs.values()
     metrics = continue_pretraining(
-        job.settings,
+        ContinueConfig(training=job.settings.training),
         seed=job.seed,
         base=base,
         shards=shards,

@@ -63,6 +63,11 @@ def _judge(check: Callable[..., list[bool]]) -> Callable[[Sequence[tuple[Item, s
     return pass_tests
 
 
+def _as_document(item: Item) -> str:
+    """How a text to pretrain on begins that holds the request and its code."""
+    return f"{task_of(item).request}\n"
+
+
 def _task(name: str, language: CodeLanguage, *levels: Level) -> Task:
     return Task(
         name=name,
@@ -74,6 +79,7 @@ def _task(name: str, language: CodeLanguage, *levels: Level) -> Task:
         judge=_judge(passes if language == "python" else javascript.passes),
         settings={"max_new_tokens": 256, "temperature": 0.0},
         needs_sandbox=True,
+        base_prompt=_as_document,
     )
 
 
