@@ -19,9 +19,8 @@ from kwen.engine.tool_calls import (
     ParsedEvent,
     TextRun,
     ThoughtDelta,
-    as_json,
 )
-from kwen.text.control import TOOLS_HEAD, TOOLS_TAIL
+from kwen.text.control import TOOLS_HEAD, TOOLS_TAIL, as_json
 from kwen.text.messages import validate_messages, validate_tools
 
 THINK, THINK_END = "<think>", "</think>"

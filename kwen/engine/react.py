@@ -25,9 +25,9 @@ from kwen.engine.tool_calls import (
     ContentDelta,
     TextRun,
     ThoughtDelta,
-    as_json,
 )
 from kwen.errors import UserError
+from kwen.text.control import as_json
 from kwen.text.messages import Message, validate_messages, validate_tools
 
 STOP = ("Observation:", "Observation:\n")

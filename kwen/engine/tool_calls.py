@@ -3,7 +3,6 @@
 A parser is fed the text of a turn in pieces of any size and gives the same events for any cutting of it, texts joined.
 """
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -187,8 +186,3 @@ def delta_of(event: ParsedEvent) -> dict[str, Any] | None:
 def count_calls(messages: Sequence[Mapping[str, Any]]) -> int:
     """How many calls a conversation holds, which is the number of the next call's id."""
     return sum(len(message.get("tool_calls") or ()) for message in messages)
-
-
-def as_json(value: Any) -> str:
-    """JSON as templates print it."""
-    return json.dumps(value, ensure_ascii=False)

@@ -86,11 +86,16 @@ def pretrain(
         "work": str(work),
     }
     model, metrics = ranks.run(pretrain_rank, arguments, progress)
+    write_base_model(out, model, tokenizer, work)
+    return metrics
+
+
+def write_base_model(out: Path, model: Transformer, tokenizer: Path, work: Path) -> None:
+    """Write the model, the tokenizer of the folder `tokenizer`, and the metrics of the run in `work` as the folder `out`."""
     text = Tokenizer.load(tokenizer)
     write_model(out, model.config, memory_tensors(model), {"eos_token_id": text.eos_token_ids, "pad_token_id": text.pad_token_id})
     text.save(out)
     shutil.copyfile(work / "metrics.jsonl", out / "metrics.jsonl")
-    return metrics
 
 
 def pretrain_rank(

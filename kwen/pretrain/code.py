@@ -1,6 +1,5 @@
 """A base model goes on learning from other text: continued pretraining, as the report makes its code models (section 4.1)."""
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -8,12 +7,11 @@ import torch
 from pydantic import BaseModel, ConfigDict
 
 from kwen.model.formats.checkpoint import build_model
-from kwen.model.formats.huggingface import memory_tensors, write_model
 from kwen.model.formats.load import load_checkpoint
 from kwen.model.transformer import Transformer
+from kwen.pretrain.base import write_base_model
 from kwen.progress import Progress, silent
 from kwen.text.shards import TokenShards
-from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Batches, Documents
 from kwen.train.loop import TrainingConfig, train
 from kwen.train.parallel import Group, Ranks
@@ -45,10 +43,7 @@ def continue_pretraining(
     work.mkdir(parents=True, exist_ok=True)
     arguments = {"config": config.model_dump(), "seed": seed, "base": str(base), "shards": str(shards), "work": str(work)}
     model, metrics = ranks.run(continue_rank, arguments, progress)
-    text = Tokenizer.load(base)
-    write_model(out, model.config, memory_tensors(model), {"eos_token_id": text.eos_token_ids, "pad_token_id": text.pad_token_id})
-    text.save(out)
-    shutil.copyfile(work / "metrics.jsonl", out / "metrics.jsonl")
+    write_base_model(out, model, base, work)
     return metrics
 
 
