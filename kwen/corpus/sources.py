@@ -210,7 +210,7 @@ def _read_nanoworld(source: WorldSource) -> Iterator[Document]:
                 f"{name}/{split}/{number}",
                 document.text,
                 name,
-                language=document.language,
+                language="code" if isinstance(source, NanoworldCodeSource) else document.language,
                 kind=document.kind,
                 held_out=split == "held_out",
             )

@@ -25,6 +25,10 @@ from kwen.text.messages import validate_messages, validate_tools
 
 THINK, THINK_END = "<think>", "</think>"
 CALL, CALL_END = "<tool_call>", "</tool_call>"
+_HEAD = (
+    "# Tools\n\nTo call a tool, write its name and arguments as one JSON object:\n"
+    '<tool_call>\n{"name": ..., "arguments": {...}}\n</tool_call>\n'
+)
 STOP: tuple[str, ...] = ()
 """Words that end a turn in this format: none, the end-of-turn token does."""
 
@@ -34,7 +38,7 @@ def hermes_text(messages: Sequence[Mapping[str, Any]], tools: Sequence[Mapping[s
     checked, defined = validate_messages(messages), validate_tools(tools)
     turns: list[dict[str, Any]] = []
     if defined:
-        told = TOOLS_HEAD + "".join(f"\n{as_json(tool)}" for tool in defined) + TOOLS_TAIL
+        told = _HEAD + TOOLS_HEAD + "".join(f"\n{as_json(tool)}" for tool in defined) + TOOLS_TAIL
         if checked[0]["role"] == "system":
             told = f"{checked[0]['content']}\n\n{told}"
             checked = checked[1:]

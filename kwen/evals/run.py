@@ -14,25 +14,25 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from kwen import sandbox
+from kwen.engine.acting import Asked, act
 from kwen.engine.chat_prompt import UNCUT, ChatPrompt
 from kwen.engine.language_model import LanguageModel
 from kwen.errors import UserError
-from kwen.evals.acting import Acted, act
 from kwen.evals.generations import Answer, KeptAnswers, read_saved_answers
 from kwen.evals.perplexity import score_tokens
 from kwen.evals.score import in_order, ratio_standard_error, summarise
 from kwen.evals.task import Item, Task, prompt_hash
 from kwen.evals.tasks import TASKS, find_task
 from kwen.progress import Progress, silent
+from kwen.text.messages import Message
 
 SLICE = 256
 """Answers asked for, judged and kept at a time: as many as the engine runs side by side."""
-
 
 
 def evaluate(
@@ -209,14 +209,15 @@ def _ask(
         before = len(items) - len(pending) + begin
 
         def ended(done: float, total: float, **facts: float | str) -> None:
-            progress((before + done) / len(items))  # noqa: B023 (called before the next slice)
+            share = (before + done / max(total, 1.0) * len(asked)) / len(items)  # noqa: B023 (called before the next slice)
+            progress(share)
 
         ended(0, len(asked))
-        acted = _acted(lm, task, asked, seed, ended)
+        texts = _texts(lm, task, asked, seed, ended)
         judged = [
             replace(answer, prompt_tokens=prompt_tokens, finish_reason=finish_reason)
             for answer, (_, prompt_tokens, finish_reason) in zip(
-                judge(task, asked, [text for text, _, _ in acted]), acted, strict=True
+                judge(task, asked, [text for text, _, _ in texts]), texts, strict=True
             )
         ]
         if kept is not None:
@@ -226,16 +227,20 @@ def _ask(
     return answers
 
 
-def _acted(lm: LanguageModel, task: Task, asked: Sequence[Item], seed: int, progress: Progress) -> list[Acted]:
-    """The model's text for each item: one reply, or a conversation with tools."""
-    if task.respond is not None:
-        return act(lm, task, asked, seed, lambda share: progress(share * len(asked), len(asked)))
+def _texts(lm: LanguageModel, task: Task, asked: Sequence[Item], seed: int, progress: Progress) -> list[tuple[str, int, str]]:
+    """(text, tokens of the prompt, how it ended) for each item: one reply, or the JSON of a conversation with tools."""
+    if (respond := task.respond) is not None:
+        opened = [Asked(cast(list[Message], item.prompt), item.tools) for item in asked]
+        acted = act(
+            lm, opened, lambda index, said: respond(asked[index], said), task.turns, seed=seed, progress=progress, **task.settings
+        )
+        return [(json.dumps(one.messages, ensure_ascii=False), one.prompt_tokens, one.finish_reason) for one in acted]
     room = task.settings["max_new_tokens"]
     raw = task.base_prompt if lm.chat_template is None else None
     prompts = [prompt_ids(lm, raw(item) if raw else item.prompt, room, f"{task.name}: item {item.id}") for item in asked]
     completions = lm.generate(prompts, seed=seed, progress=progress, **task.settings)
     pairs = zip(completions, prompts, strict=True)
-    return [Acted(completion.text, len(prompt), completion.finish_reason) for completion, prompt in pairs]
+    return [(completion.text, len(prompt), completion.finish_reason) for completion, prompt in pairs]
 
 
 def prompt_ids(lm: LanguageModel, prompt: Sequence[Mapping[str, Any]] | str, answer: int, where: str) -> list[int]:

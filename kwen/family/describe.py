@@ -66,6 +66,9 @@ def _parts(stage: str, metrics: Mapping[str, Any]) -> list[str]:
     if stage in ("base", "code", "chat-sft"):
         length = f"{metrics['steps']:,} steps · {metrics['epochs']:.1f} epochs"
         return [f"{count(metrics['parameters'])} parameters", length, f"loss {metrics['loss']:.3f}"]
+    if stage == "self-instruct":
+        kept = " + ".join(f"{one['kept']:,}" for one in metrics["rounds"])
+        return [f"{kept} of its own conversations kept", f"loss {metrics['loss']:.3f}"]
     if stage == "comparisons":
         return [" + ".join(f"{metrics[part]:,}" for part in ("train", "test") if part in metrics) + " pairs"]
     if stage == "reward":

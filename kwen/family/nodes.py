@@ -11,7 +11,7 @@ from kwen.corpus.sources import FolderSource, InterpreterSource
 from kwen.errors import UserError
 from kwen.family.graph import Node
 from kwen.family.launch import resolve_ranks
-from kwen.family.recipe import RELEASED, REWARDS, SPECIALISTS, EvalsConfig, Recipe, base_of
+from kwen.family.recipe import RELEASED, REWARDS, SELF_INSTRUCT, SPECIALISTS, EvalsConfig, Recipe, base_of
 from kwen.family.stages import STAGES
 from kwen.files import json_hash
 from kwen.nanoworld.version import nanoworld_version
@@ -20,6 +20,10 @@ _MADE_BY = {
     "nanoworld-tools": ["tool_dialogues"], "nanoworld-code": ["code_tasks"], "nanoworld-maths": ["maths_tasks"],
 }  # fmt: skip
 """The modules of nanoworld that make the conversations of each kind of source."""
+_ASKED_BY_TASKS = (
+    "questions", "baseline", "tool_tasks", "tool_results", "tool_scores", "interpreter_tasks", "code_tasks", "maths_tasks",
+)  # fmt: skip
+"""The modules of nanoworld that evaluation tasks ask and grade with."""
 _DOCUMENTS = {"nanoworld": "documents", "nanoworld-tools": "tool_dialogues", "nanoworld-code": "code_documents"}
 """The module of nanoworld that makes the documents of each kind of source."""
 
@@ -40,7 +44,7 @@ def family_nodes(recipe: Recipe) -> list[Node]:
         if recipe.tokenizer is not None:
             config = {"tokenizer": whole["tokenizer"]}
             nodes.append(Node("tokenizer", STAGES["tokenizer"], config, recipe.tokenizer, ("corpus",)))
-        nodes.append(Node("shards", STAGES["shards"], {}, None, ("corpus", tokenizer)))
+        nodes.append(Node("shards", STAGES["shards"], {}, 0.0, ("corpus", tokenizer)))
     models = {"launcher": {"ranks": resolve_ranks(recipe.launcher)}}
     for name, settings in recipe.bases().items():
         nodes.append(Node(name, STAGES["base"], {name: whole[name], **models}, settings, ("tokenizer", "shards")))
@@ -48,16 +52,21 @@ def family_nodes(recipe: Recipe) -> list[Node]:
         config, files = _data_config(name, whole[name])
         start = recipe.start() if name == "chat-sft" else base_of(name)
         nodes.append(Node(name, STAGES["chat-sft"], {name: config, **models}, chat, (start,), files))
+    if recipe.self_instruct is not None:
+        config, files = _data_config(SELF_INSTRUCT, whole[SELF_INSTRUCT])
+        files |= {"the version of nanoworld's tools": nanoworld_version("tool_dialogues", "tool_results")}
+        hashed, inputs = {SELF_INSTRUCT: config, **models}, (recipe.start(), "chat-sft")
+        nodes.append(Node(SELF_INSTRUCT, STAGES[SELF_INSTRUCT], hashed, recipe.self_instruct, inputs, files))
     nodes += _alignment_nodes(recipe, whole, models)
     nodes += _specialist_nodes(recipe, whole, models, tokenizer)
     if recipe.evals is not None:
-        asked_of = (RELEASED, "corpus", *recipe.bases(), *recipe.chats(), "chat", *SPECIALISTS)
-        inputs = tuple(name for name in asked_of if any(node.name == name for node in nodes))
+        asked_of = (RELEASED, "corpus", *recipe.bases(), *recipe.chats(), SELF_INSTRUCT, "chat", *SPECIALISTS)
+        models_asked = tuple(name for name in asked_of if any(node.name == name for node in nodes))
         tasks = [task for tasks in recipe.evals.all_tasks.values() for task in tasks]
         asks_nanoworld = any(task.startswith("nanoworld-") for task in tasks)
-        asked = {"nanoworld's version": nanoworld_version("questions", "baseline")} if asks_nanoworld else {}
+        asked = {"nanoworld's version": nanoworld_version(*_ASKED_BY_TASKS)} if asks_nanoworld else {}
         config = {"evals": {key: value for key, value in whole["evals"].items() if key != "data"}, **models}
-        nodes.append(Node("evals", STAGES["evals"], config, recipe.evals, inputs, asked | _benchmark_items(recipe.evals)))
+        nodes.append(Node("evals", STAGES["evals"], config, recipe.evals, models_asked, asked | _benchmark_items(recipe.evals)))
     shown = {key: value for key, value in whole.items() if key != "expected_seconds"}
     nodes.append(Node("report", STAGES["report"], shown, recipe, tuple(node.name for node in nodes)))
     return nodes
@@ -102,7 +111,8 @@ def _specialist_nodes(recipe: Recipe, whole: dict[str, Any], models: dict[str, A
         corpus, sources = _corpus_config("code.corpus", recipe.code.corpus, whole["code"]["corpus"])
         training = {"code": {"training": whole["code"]["training"]}, **models}
         nodes.append(Node("code-corpus", STAGES["corpus"], {"code": {"corpus": corpus}}, recipe.code.corpus, (), sources))
-        nodes.append(Node("code-shards", STAGES["shards"], {}, None, ("code-corpus", tokenizer)))
+        rearranged = {"code": {"fim": recipe.code.fim}} if recipe.code.fim else {}
+        nodes.append(Node("code-shards", STAGES["shards"], rearranged, recipe.code.fim, ("code-corpus", tokenizer)))
         nodes.append(Node("code", STAGES["code"], training, recipe.code, (recipe.start(), "code-shards")))
     for name, settings, start in (("code-chat", recipe.code_chat, "code"), ("math-chat", recipe.math_chat, recipe.start())):
         if settings is not None:

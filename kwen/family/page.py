@@ -12,6 +12,8 @@ from kwen.family.describe import clock, count, size
 from kwen.family.figures import PALETTE, Curve, Dot, curves, dots, lineage
 from kwen.family.page_alignment import alignment
 from kwen.family.page_parts import figure, per_cent, table, time_of
+from kwen.family.page_specialists import is_special, specialists
+from kwen.family.recipe import SPECIALISTS
 from kwen.family.report import metric_of
 
 LANGUAGES = {"en": "English", "zh": "Chinese", "code": "code"}
@@ -20,7 +22,8 @@ LANGUAGES = {"en": "English", "zh": "Chinese", "code": "code"}
 def render(report: Mapping[str, Any], recipe_text: str) -> str:
     """The whole page from what `report.collect` gave; `recipe_text` is the resolved recipe."""
     parts = [*_head(report), *_lineage(report), *_artifacts(report), *_training(report)]
-    parts += [*_compression(report), *_questions(report), *alignment(report), *_samples(report), *_reproduce(report, recipe_text)]
+    parts += [*_compression(report), *_questions(report), *specialists(report["scores"])]
+    parts += [*alignment(report), *_samples(report), *_reproduce(report, recipe_text)]
     title = escape(f"The {report['family']} family")
     return (
         f'<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n<title>{title}</title>\n'
@@ -48,14 +51,15 @@ def _cards(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
         yield "held-out text", f"{best:.3f} bits a byte"
     for model, result in report["scores"].items():
         for task, score in result.items():
-            if task != "perplexity" and model == _last_answering(report):
+            if task != "perplexity" and not is_special(task) and model == _last_answering(report):
                 yield escape(task.removeprefix("nanoworld-")), per_cent(score[metric_of(score)])
     yield "built in", time_of(clock(report["record"]["wall_s"]))
 
 
 def _last_answering(report: Mapping[str, Any]) -> str | None:
     answering = [model for model, result in report["scores"].items() if set(result) - {"perplexity"}]
-    return answering[-1] if answering else None
+    general = [model for model in answering if model not in SPECIALISTS] or answering
+    return general[-1] if general else None
 
 
 def _lineage(report: Mapping[str, Any]) -> Iterator[str]:
@@ -133,7 +137,10 @@ def _compression(report: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _questions(report: Mapping[str, Any]) -> Iterator[str]:
-    scores = {m: {t: s for t, s in result.items() if t != "perplexity"} for m, result in report["scores"].items()}
+    scores = {
+        model: {task: score for task, score in result.items() if task != "perplexity" and not is_special(task)}
+        for model, result in report["scores"].items()
+    }
     scores = {model: result for model, result in scores.items() if result}
     if not scores:
         return

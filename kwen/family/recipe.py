@@ -9,15 +9,16 @@
     training: {...}                 likewise
     base: {hidden_size: ..., training: {steps: ...}}        also base-s and base-m; the model's keys stand in the section
     chat-sft: {...}                 also chat-sft-s and chat-sft-m, made from base-s and base-m
+    self-instruct: {rounds: ..., training: {...}}       from chat-sft and base: tool use that it taught itself
     comparisons: {pairs: ..., test_pairs: ..., prompts: ...}   pairs of answers sampled from all chat-sft models
     pmp: {data: [...], training: {...}}                 the reward model's own pretraining, from base
     reward: {data: [...], training: {...}}              from pmp (from base where there is none), on the comparisons and data
     reward-alone: {training: {...}}                     the same from base, for comparison
-    chat: {kind: ppo, data: [...], steps: ..., ...}     from chat-sft: RLHF against reward by kwen.align.ppo.PPOConfig;
+    chat: {kind: ppo, data: [...], steps: ..., ...}     from self-instruct or chat-sft: RLHF against reward (kwen.align.ppo);
                                                         kind: dpo learns from pairs, grpo from tasks that can be checked
     online: {pairs: ..., ...}                           pairs of answers of chat, for testing alone
     judging: {pairs: ..., prompts: ...}                 reward models on pairs, chat against chat-sft
-    code: {corpus: {sources: [...]}, training: {...}}   the base model on a corpus of code and text of its own
+    code: {corpus: {sources: [...]}, fim: ..., training: {...}}   the base model on a corpus of code
     code-chat: {data: [...], training: {...}}           from code
     math-chat: {data: [...], training: {...}}           from base
     evals: {tasks: [...], code: [...], maths: [...], tools: [...], limit: ...}
@@ -41,6 +42,7 @@ from kwen.align.grpo import GRPOConfig
 from kwen.align.ppo import PPOConfig
 from kwen.align.reward import RewardConfig
 from kwen.align.sampled import SampledConfig
+from kwen.align.self_instruct import SelfInstructConfig
 from kwen.align.sft import SFTConfig
 from kwen.corpus.pipeline import CorpusConfig
 from kwen.errors import UserError
@@ -55,6 +57,7 @@ BASES = ("base-s", "base-m", "base")
 CHATS = ("chat-sft-s", "chat-sft-m", "chat-sft")
 REWARDS = ("pmp", "reward", "reward-alone")
 ALIGNED = ("comparisons", *REWARDS, "chat", "online", "judging")
+SELF_INSTRUCT = "self-instruct"
 SPECIALISTS = ("code", "code-chat", "math-chat")
 RELEASED = "released"
 """The artifact that stands for the checkpoint of `init_from`."""
@@ -63,18 +66,20 @@ ChatConfig = Annotated[PPOConfig | DPOConfig | GRPOConfig, Field(discriminator="
 
 
 class CodeConfig(ContinueConfig):
-    """The code model: a corpus of code and text, and how the base model goes on learning from it."""
+    """The code model: a corpus of code and text, and how the base model goes on learning from it. `fim` is the share of the code
+    that is rearranged to fill in the middle (ours: the report trains none)."""
 
     corpus: CorpusConfig
+    fim: float = Field(default=0.0, ge=0, le=1)
 
 
 class EvalsConfig(BaseModel):
     """What is measured: `tasks` on the released checkpoint, the largest SFT model and the model after RLHF; bits a byte of the
     corpus's held-out text on the models without fine-tuning, and where there is RLHF on the models before and after it.
 
-    `code` are asked of base, code, code-chat and chat, `maths` of chat and math-chat, `tools` of the SFT models of all sizes and
-    of chat. `data` is the folder of the benchmarks' own files. `limit` takes the first items of each task; held-out text is read
-    whole.
+    `code` are asked of base, code, code-chat and chat, `maths` of chat and math-chat, `tools` of the SFT models of all sizes,
+    of self-instruct and of chat. `data` is the folder of the benchmarks' own files. `limit` takes the first items of each task;
+    held-out text is read whole.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -123,6 +128,7 @@ class Recipe(BaseModel):
     chat_sft_s: SFTConfig | None = Field(default=None, alias="chat-sft-s")
     chat_sft_m: SFTConfig | None = Field(default=None, alias="chat-sft-m")
     chat_sft: SFTConfig | None = Field(default=None, alias="chat-sft")
+    self_instruct: SelfInstructConfig | None = Field(default=None, alias="self-instruct")
     comparisons: SampledConfig | None = None
     pmp: RewardConfig | None = None
     reward: RewardConfig | None = None
@@ -150,7 +156,9 @@ class Recipe(BaseModel):
         return "base" if self.init_from is None else RELEASED
 
     def policy(self) -> str:
-        """The artifact that `chat` starts from: the largest SFT model, or a released chat model as it is."""
+        """The artifact that `chat` starts from: self-instruct's model, the largest SFT model, or a released one as it is."""
+        if self.self_instruct is not None:
+            return SELF_INSTRUCT
         return self.start() if self.init_from is not None and self.chat_sft is None else "chat-sft"
 
     def as_dict(self) -> dict[str, Any]:
@@ -193,7 +201,7 @@ def load_recipe(name_or_file: str, overrides: Sequence[str] = ()) -> Recipe:
             except UserError as error:
                 raise UserError(f"{where}: evals.{key}: {error}") from None
     made = {"corpus", "tokenizer", "shards", "code-corpus", "code-shards", "evals", "report"}
-    unknown = set(recipe.expected_seconds) - {*made, *BASES, *CHATS, *ALIGNED, *SPECIALISTS}
+    unknown = set(recipe.expected_seconds) - {*made, *BASES, *CHATS, SELF_INSTRUCT, *ALIGNED, *SPECIALISTS}
     if unknown:
         raise UserError(f"{where}: expected_seconds.{min(unknown)} is not an artifact; remove it")
     return recipe
@@ -209,6 +217,7 @@ def _check_inputs(recipe: Recipe, where: str) -> None:
         sections[RELEASED] = recipe.init_from
     needs: dict[str, tuple[str, ...]] = {base: ("corpus", "tokenizer") for base in BASES}
     needs |= {chat: (start if chat == "chat-sft" else base_of(chat),) for chat in CHATS}
+    needs |= {SELF_INSTRUCT: (start, "chat-sft")}
     needs |= {"comparisons": ("chat-sft",), **dict.fromkeys(REWARDS, (start,)), "online": ("chat",)}
     needs |= {"judging": ("chat-sft", "chat", "reward", "comparisons"), "chat": (recipe.policy(),)}
     needs |= {"code": (start,), "code-chat": ("code",), "math-chat": (start,)}

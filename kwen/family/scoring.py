@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kwen.family.graph import Job
-from kwen.family.recipe import BASES, CHATS, RELEASED, SPECIALISTS, EvalsConfig
+from kwen.family.recipe import BASES, CHATS, RELEASED, SELF_INSTRUCT, SPECIALISTS, EvalsConfig
 from kwen.family.report import SAMPLES, SCORES, metric_of
 from kwen.files import write_json
 from kwen.progress import Progress, part_of
@@ -85,14 +85,14 @@ def _asked_of(job: Job) -> dict[str, list[str]]:
     """Model -> tasks: questions for the released checkpoint, the largest SFT model and the one after RLHF; code, maths and tools
     for those that `EvalsConfig` names; text, where there is a corpus, for models without fine-tuning, and for those before and
     after RLHF."""
-    models = [name for name in (RELEASED, *BASES, *CHATS, "chat", *SPECIALISTS) if name in job.inputs]
+    models = [name for name in (RELEASED, *BASES, *CHATS, SELF_INSTRUCT, "chat", *SPECIALISTS) if name in job.inputs]
     tuned = [name for name in models if name in CHATS]
     answering = [name for name in models if name in (RELEASED, *tuned[-1:], "chat")]
-    reading = {name for name in models if name not in (*CHATS, "chat", *SPECIALISTS)}
+    reading = {name for name in models if name not in (*CHATS, SELF_INSTRUCT, "chat", *SPECIALISTS)}
     reading |= {*answering} if "chat" in models else set()
     config: EvalsConfig = job.settings
     more = {"base": config.code, "code": config.code, "code-chat": config.code, "math-chat": config.maths}
-    more |= {name: config.tools for name in tuned} | {"chat": (*config.code, *config.maths, *config.tools)}
+    more |= {name: config.tools for name in (*tuned, SELF_INSTRUCT)} | {"chat": (*config.code, *config.maths, *config.tools)}
     asked = {
         name: [
             *(["perplexity"] if name in reading and "corpus" in job.inputs else []),
@@ -116,5 +116,18 @@ def _samples(model: str, task: str, answers: Path, data: Path | None) -> list[di
         if sum(sample["language"] == item.language for sample in shown) < SAMPLES_PER_LANGUAGE:
             question = item.prompt if isinstance(item.prompt, str) else str(item.prompt[-1]["content"])
             about = {"model": model, "task": task, "id": item.id, "language": item.language, "question": question}
-            shown.append({**about, "answer": row["text"], "reference": item.reference, "correct": row["correct"]})
+            shown.append({**about, "answer": _read(row["text"], item), "reference": item.reference, "correct": row["correct"]})
     return shown
+
+
+def _read(text: str, item: Any) -> str:
+    """An answer as people read it: of a conversation with tools a line for each call, result and reply."""
+    if not item.tools:
+        return str(text)
+    lines = []
+    for message in json.loads(text):
+        calls = [call["function"] for call in message.get("tool_calls") or ()]
+        lines += [f"{call['name']}({call['arguments']})" for call in calls]
+        if message["content"]:
+            lines.append(f"→ {message['content']}" if message["role"] == "tool" else message["content"])
+    return "\n".join(lines)

@@ -1,7 +1,7 @@
 """The stages: one flat table of how each artifact is made.
 
     corpus -> tokenizer -> shards -> base-s, base-m, base -> chat-sft-s, -m, chat-sft      all -> evals -> report
-    base -> pmp -> reward                  chat-sft, reward, shards -> chat
+    base -> pmp -> reward                  base, chat-sft -> self-instruct; it or chat-sft, with reward, shards -> chat
     all chat-sft -> comparisons -> reward  chat -> online          the reward models, chat-sft, chat -> judging
     code-corpus -> code-shards             base, code-shards -> code -> code-chat          base -> math-chat
     released takes the place of base where a recipe says init_from, and there of the tokenizer too
@@ -64,11 +64,11 @@ def make_released(job: Job) -> dict[str, Any]:
 
 
 def make_shards(job: Job) -> dict[str, Any]:
-    """The corpus as token ids, memory-mapped."""
+    """The corpus as token ids, memory-mapped; a share of its code rearranged to fill in the middle."""
     from kwen.corpus import shards
 
     corpus, tokenizer = job.inputs.values()
-    return shards.tokenize(corpus, tokenizer, job.out, job.progress)
+    return shards.tokenize(corpus, tokenizer, job.out, job.progress, fim=job.settings, seed=job.seed)
 
 
 def make_base(job: Job) -> dict[str, Any]:
@@ -119,6 +119,24 @@ def make_chat_sft(job: Job) -> dict[str, Any]:
         work=job.work,
         ranks=job.launcher.ranks(),
         show=_shown(job),
+        progress=job.progress,
+    )
+    return metrics | {"loss": read_curve(job.out)["loss"][-1]}
+
+
+def make_self_instruct(job: Job) -> dict[str, Any]:
+    """A chat model that learnt tool use from conversations of its own, and these."""
+    from kwen.align.self_instruct import self_instruct
+
+    base, chat = job.inputs.values()
+    metrics = self_instruct(
+        job.settings,
+        seed=job.seed,
+        base=base,
+        chat=chat,
+        out=job.out,
+        work=job.work,
+        ranks=job.launcher.ranks(),
         progress=job.progress,
     )
     return metrics | {"loss": read_curve(job.out)["loss"][-1]}
@@ -229,6 +247,7 @@ STAGES = {
         Stage("shards", 1, make_shards),
         Stage("base", 1, make_base, trains=True),
         Stage("chat-sft", 1, make_chat_sft, trains=True),
+        Stage("self-instruct", 1, make_self_instruct, trains=True),
         Stage("code", 1, make_code, trains=True),
         Stage("comparisons", 2, make_comparisons, trains=True),
         Stage("reward", 2, make_reward, trains=True),

@@ -22,7 +22,7 @@ DOCUMENT_MIX: dict[str, float] = {
     "two_people": 2,
     "problem": 22,
     "sums": 10,
-    "comparison": 2,
+    "comparison": 4,
     "function": 17,
 }
 """How often each kind of document comes, as relative weights."""

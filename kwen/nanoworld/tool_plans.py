@@ -23,13 +23,19 @@ _TEXTS: dict[Language, tuple[str, ...]] = {
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A request, its calls in order, the answer, the value that the answer must state, and values that it must not."""
+    """A request, its calls in order, the answer, the value that the answer must state (an empty text where the whole answer is what
+    counts), and values that it must not."""
 
     request: str
     calls: tuple[Call, ...]
     answer: str
     value: str
     competitors: tuple[str, ...] = ()
+
+    @property
+    def needed(self) -> tuple[str, ...]:
+        """The names of the tools that it calls, each once."""
+        return tuple(dict.fromkeys(call.name for call in self.calls))
 
 
 def _reckoned(at: Setting, expression: str) -> Call:

@@ -93,8 +93,13 @@ def score_answer(task: Scored, text: str) -> bool:
         return _CANNOT.search(text.lower()) is not None and _NUMBER.search(text) is None
     if not task.answer:
         return replies.overlap(text, task.ideal) >= _CLOSE
-    if _NUMBER.fullmatch(task.answer):
+    return states_value(text, task.answer, task.competitors)
+
+
+def states_value(text: str, value: str, competitors: Sequence[str] = ()) -> bool:
+    """Whether a text gives a value: a number as the last one that it has, another value somewhere and no competing one."""
+    if _NUMBER.fullmatch(value):
         numbers = _NUMBER.findall(text)
-        return bool(numbers) and float(numbers[-1]) == float(task.answer)
+        return bool(numbers) and float(numbers[-1]) == float(value)
     reply = normalise(text)
-    return states(reply, task.answer) and not any(states(reply, other) for other in task.competitors)
+    return states(reply, value) and not any(states(reply, other) for other in competitors)

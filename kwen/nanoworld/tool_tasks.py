@@ -9,7 +9,7 @@ Kinds:
 import json
 import random
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, get_args
 
 from kwen.errors import UserError
@@ -35,6 +35,7 @@ _NEVER_MISSING = frozenset(
 )
 # Tools that would answer a question about the world or about an unknown name; they are not offered beside one.
 _KNOWING = frozenset({"lookup", "age", "home", "owner", "colour", "king"})
+_TRIES = 20  # plans drawn for tools that are offered already, before one counts as not to be had
 _UNNEEDED = ("fact", "small_talk", "identity", "unknown", "unsafe")
 
 
@@ -67,10 +68,11 @@ class ToolTask:
         return str(self.messages[-1]["content"])
 
 
-def conversation(request: str, calls: Sequence[Call], answer: str) -> list[dict[str, Any]]:
-    """The messages of a plan in OpenAI's form: each call in a turn of its own, then its result, and the answer at the end."""
+def conversation(request: str, calls: Sequence[Call], answer: str, first: int = 1) -> list[dict[str, Any]]:
+    """The messages of a plan in OpenAI's form: each call in a turn of its own, then its result, and the answer at the end. Calls
+    are numbered from `first` on."""
     messages: list[dict[str, Any]] = [{"role": "user", "content": request}]
-    for number, call in enumerate(calls, 1):
+    for number, call in enumerate(calls, first):
         function = {"name": call.name, "arguments": json.dumps(call.arguments, ensure_ascii=False)}
         made = {"id": f"call_{number}", "type": "function", "function": function}
         messages.append({"role": "assistant", "content": "", "tool_calls": [made]})
@@ -112,23 +114,41 @@ def tool_tasks(
 
 def draw_task(at: Setting, kind: Kind, name: str = "") -> ToolTask:
     """One task of a kind, `name` its id, in a setting."""
+    plan, allowed = _planned(at, kind)
+    return _task(at, kind, plan, _offered(at, plan.needed, allowed), name)
+
+
+def another_task(at: Setting, kind: Kind, offered: tuple[str, ...]) -> ToolTask | None:
+    """One more task of a kind where these tools are offered already; None where a few tries found none that suits them."""
+    if kind == "one":
+        asked = tuple(tool for tool in offered if tool in at.box.asked)
+        at = replace(at, box=replace(at.box, asked=asked)) if asked else at
+    for _ in range(_TRIES):
+        plan, allowed = _planned(at, kind)
+        if set(plan.needed) <= set(offered) and all(allowed(tool) for tool in offered if tool not in plan.needed):
+            return _task(at, kind, plan, offered)
+    return None
+
+
+def _task(at: Setting, kind: Kind, plan: Plan, offered: tuple[str, ...], name: str = "") -> ToolTask:
     unseen = all(at.box.tools[tool].split == "held_out" for tool in at.box.asked)
+    messages = conversation(plan.request, plan.calls, plan.answer)
+    return ToolTask(
+        name, at.language, kind, len(plan.calls), offered, messages, plan.value, plan.calls, plan.competitors, unseen
+    )
+
+
+def _planned(at: Setting, kind: Kind) -> tuple[Plan, Callable[[str], bool]]:
+    """A plan of a kind, and which tools may be offered beside those that it needs."""
     if kind == "unneeded":
         topic = pick(at.rng, _UNNEEDED)
-        request, answer, value, competitors = _talk(at, topic)
         barred = _KNOWING if topic in ("fact", "unknown") else frozenset()
-        offered = _offered(at, (), lambda tool: tool not in barred)
-        return ToolTask(name, at.language, kind, 0, offered, conversation(request, (), answer), value, (), competitors, unseen)
+        return _talk(at, topic), lambda tool: tool not in barred
     if kind == "missing":
-        needed = pick(at.rng, [tool for tool in at.box.asked if tool not in _NEVER_MISSING])
-        request, answer = single(at, needed).request, NO_TOOL[at.language]
-        offered = _offered(at, (), lambda tool: not can_replace(tool, needed))
-        return ToolTask(name, at.language, kind, 0, offered, conversation(request, (), answer), "", (), (), unseen)
+        absent = pick(at.rng, [tool for tool in at.box.asked if tool not in _NEVER_MISSING])
+        return Plan(single(at, absent).request, (), NO_TOOL[at.language], ""), lambda tool: not can_replace(tool, absent)
     plan = _plan(at, STEPS[kind])
-    needed_tools = tuple(dict.fromkeys(call.name for call in plan.calls))
-    offered = _offered(at, needed_tools, lambda tool: not any(can_replace(tool, needed) for needed in needed_tools))
-    messages = conversation(plan.request, plan.calls, plan.answer)
-    return ToolTask(name, at.language, kind, len(plan.calls), offered, messages, plan.value, plan.calls, plan.competitors, unseen)
+    return plan, lambda tool: not any(can_replace(tool, needed) for needed in plan.needed)
 
 
 def _plan(at: Setting, steps: int) -> Plan:
@@ -161,21 +181,23 @@ def _offered(at: Setting, needed: tuple[str, ...], allowed: Callable[[str], bool
     return tuple(offered)
 
 
-def _talk(at: Setting, topic: str) -> tuple[str, str, str, tuple[str, ...]]:
-    """(request, answer, value, competitors) of something that needs no tool; held-out talk is worded as prompts are."""
+def _talk(at: Setting, topic: str) -> Plan:
+    """Something that needs no tool; held-out talk is worded as prompts are."""
     if topic == "fact":
         fact = pick(at.rng, at.world.facts)
         value = fact.value(at.language)
         request = facts.question(at.rng, fact, at.language, at.names.split)
         others = tuple(other for other in at.world.values[fact.relation, at.language] if other != value)
-        return request, facts.answer_sentence(fact, at.language), value, others
+        return Plan(request, (), facts.answer_sentence(fact, at.language), value, others)
     if topic == "unknown":
-        return *_unknown(at), "", ()
-    if at.names.split == "train":
+        request, answer = _unknown(at)
+    elif at.names.split == "train":
         ask = {"small_talk": talk.small_talk, "identity": talk.identity, "unsafe": talk.unsafe}[topic]
-        return *ask(at.rng, at.language), "", ()
-    held_out = {"small_talk": talk_prompts.small_talk, "identity": talk_prompts.identity, "unsafe": talk_prompts.unsafe}[topic]
-    return *held_out(at.rng, at.language, "held_out"), "", ()
+        request, answer = ask(at.rng, at.language)
+    else:
+        held_out = {"small_talk": talk_prompts.small_talk, "identity": talk_prompts.identity, "unsafe": talk_prompts.unsafe}[topic]
+        request, answer = held_out(at.rng, at.language, "held_out")
+    return Plan(request, (), answer, "")
 
 
 def _unknown(at: Setting) -> talk.Exchange:

@@ -8,6 +8,7 @@ import random
 import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
+from functools import cache
 from typing import Any
 
 from kwen.nanoworld.names import Language, Names, pick, split_of
@@ -67,20 +68,29 @@ def _read_date(text: str) -> tuple[int, int]:
     raise ToolError(f"'{text}' is no date")
 
 
+@cache
+def _spellings(seed: int) -> dict[str, str]:
+    """Every name of the world's entities to the English one in lower case."""
+    entities = build_world(seed).entities
+    english = [entity.english.lower() for entity in entities]
+    return dict(zip((entity.chinese for entity in entities), english, strict=True)) | {name: name for name in english}
+
+
+@cache
+def _facts(seed: int) -> dict[tuple[str, str], Fact]:
+    """The world's facts by relation and subject."""
+    return {(fact.relation, fact.subject.english.lower()): fact for fact in reversed(build_world(seed).facts)}
+
+
 def canonical(name: str, seed: int) -> str:
     """The English name of one of the world's entities, however it was written; any other text as it is, in lower case."""
-    for entity in build_world(seed).entities:
-        if name.strip() in (entity.english, entity.chinese) or name.strip().lower() == entity.english.lower():
-            return entity.english.lower()
-    return name.strip().lower()
+    lower = name.strip().lower()
+    return _spellings(seed).get(lower, lower)
 
 
 def _known(name: str, relation: str, seed: int) -> Fact | None:
     """The world's own fact of that relation about `name`."""
-    subject = canonical(name, seed)
-    return next(
-        (fact for fact in build_world(seed).facts if fact.relation == relation and fact.subject.english.lower() == subject), None
-    )
+    return _facts(seed).get((relation, canonical(name, seed)))
 
 
 def _invented(key: str, text: str, seed: int) -> str:

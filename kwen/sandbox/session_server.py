@@ -81,6 +81,7 @@ def _warm(packages: list[str]) -> "Interpreter":
     sys.path += packages
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"  # threads do not survive a fork
+    os.environ["ARROW_DEFAULT_MEMORY_POOL"] = "system"  # Arrow's own asks for more addresses at once than a session may have
     if packages:
         os.environ |= {"MPLBACKEND": "Agg", "MPLCONFIGDIR": "/tmp/.matplotlib", "IPYTHONDIR": "/tmp/.ipython"}
         os.environ["PYTHONPATH"] = os.pathsep.join(packages)

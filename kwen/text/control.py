@@ -10,10 +10,7 @@ IM_END = "<|im_end|>"
 DEFAULT_SYSTEM = "You are a helpful assistant."
 """The system prompt of a ChatML conversation that brings none (report 7.2)."""
 
-TOOLS_HEAD = (
-    "# Tools\n\nTo call a tool, write its name and arguments as one JSON object:\n"
-    '<tool_call>\n{"name": ..., "arguments": {...}}\n</tool_call>\n<tools>'
-)
+TOOLS_HEAD = "<tools>"
 TOOLS_TAIL = "\n</tools>"
 
 

@@ -32,7 +32,14 @@ WORD_END = r"(?![\p{L}\p{M}\p{N}_-])"
 """What must not follow a whole word of the copying pattern: then it would be the head of a longer name."""
 
 
-def copying_pattern(whole_words: Sequence[str]) -> str:
+TOOL_PIECES = (
+    '", "arguments": {"', "\n</tool_response>", "<tool_response>\n", "\n</tool_call>", "<tool_call>\n", '{"name": "',
+    "\n</tools>", "<tools>\n", ": integer", ": string", ": number", '": "', '", "', '"}}', '": ', ', "', "}}",
+)  # fmt: skip
+"""What every call of a tool and its surroundings repeat; kept whole, they make a call cost a third of the tokens."""
+
+
+def copying_pattern(whole_words: Sequence[str], pieces: Sequence[str] = ()) -> str:
     """The `copying` pattern (Kwen's own): one token sequence for a string wherever it stands.
 
     A nano model copies an unseen name only if the name is spelt with the same tokens at both places, after a space, a
@@ -40,10 +47,16 @@ def copying_pattern(whole_words: Sequence[str]) -> str:
     `whole_words` (lower-case, the commonest of the training text), which keep it: they are what makes plain text short, and
     nobody needs to copy them. A capital is cut from what follows, digits, underscores and other marks never join letters,
     and a contraction is one only at the end of its word. A Han character stands alone: runs of two would be cut
-    differently by what stands before them. At 4,096 entries this costs about 15 % more tokens than the report's pattern on
-    English books, 20 % on Chinese.
+    differently by what stands before them. `pieces` are pre-tokens wherever they stand, the first that fits. At 4,096
+    entries this costs about 15 % more tokens than the report's pattern on English books, 20 % on Chinese.
     """
-    return f" {_alternatives(whole_words)}{WORD_END}|{_COPYING}" if whole_words else _COPYING
+    whole = [f" {_alternatives(whole_words)}{WORD_END}"] if whole_words else []
+    return "|".join((*map(_literal, pieces), *whole, _COPYING))
+
+
+def _literal(text: str) -> str:
+    """A text as a pattern that every engine reads alike."""
+    return "".join(r"\n" if sign == "\n" else sign if sign.isalnum() or sign in ' "_:,<>' else f"\\{sign}" for sign in text)
 
 
 def is_copying(tokenizer_json: str) -> bool:

@@ -17,7 +17,7 @@ from kwen.progress import Progress, silent
 from kwen.text.backends import JsonBackend, tokenizer_json, without_surrogates
 from kwen.text.byte_level import ALPHABET
 from kwen.text.control import ENDOFTEXT, control_surfaces
-from kwen.text.patterns import REPORT_PATTERN, WORD_END, copying_pattern, split
+from kwen.text.patterns import REPORT_PATTERN, TOOL_PIECES, WORD_END, copying_pattern, split
 from kwen.text.tokenizer import Tokenizer
 from kwen.text.tokenizer_parts import TokenizerParts
 
@@ -31,7 +31,8 @@ class TokenizerConfig(BaseModel):
     `vocab_size` counts everything: 256 bytes, merges, and the control tokens (`<|endoftext|>`, `<|im_start|>`,
     `<|im_end|>` and `extra_tokens` spare ones; the report has 205). `pattern` is the report's pre-tokenisation or Kwen's
     `copying` (kwen.text.patterns), in which the `whole_words` commonest lower-case words of the text keep their leading
-    space. `min_frequency` is how often a pair must occur to be merged.
+    space. `tool_pieces` keeps what calls of tools repeat in one piece (`kwen.text.patterns.TOOL_PIECES`); it belongs to
+    `copying`. `min_frequency` is how often a pair must occur to be merged.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,6 +40,7 @@ class TokenizerConfig(BaseModel):
     vocab_size: int = Field(default=4096, le=1_000_000)
     pattern: Literal["report", "copying"] = "report"
     whole_words: int = Field(default=300, ge=0, le=5000)
+    tool_pieces: bool = False
     extra_tokens: int = Field(default=205, ge=1, le=10_000)
     min_frequency: int = Field(default=2, ge=1)
 
@@ -47,6 +49,8 @@ class TokenizerConfig(BaseModel):
         least = 256 + 3 + self.extra_tokens
         if self.vocab_size < least:
             raise ValueError(f"vocab_size must be at least {least}: 256 bytes and {3 + self.extra_tokens} control tokens")
+        if self.tool_pieces and self.pattern != "copying":
+            raise ValueError("tool_pieces belongs to the pattern copying; set that pattern or leave it out")
         return self
 
     @property
@@ -78,7 +82,8 @@ def train(
             words = _common_words(_spooled(counted, spool), config.whole_words)
             spool.seek(0)
             source = map(json.loads, spool)
-        pattern = copying_pattern(words) if config.pattern == "copying" else REPORT_PATTERN
+        pieces = TOOL_PIECES if config.tool_pieces else ()
+        pattern = copying_pattern(words, pieces) if config.pattern == "copying" else REPORT_PATTERN
         vocab, merges = _bpe(source, pattern, config)
     if not counted.characters:
         raise UserError(f"{out}: no text to train a tokenizer on; check the sources")

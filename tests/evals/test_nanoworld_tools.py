@@ -52,9 +52,9 @@ def test_the_world_answers_calls_as_in_the_ideal_conversation(items: list[Item])
         said = ideal(item)
         for place, message in enumerate(said):
             if message.get("tool_calls") and message["tool_calls"][0]["function"]["name"] != "python":
-                assert [row["content"] for row in respond(item, message)] == [said[place + 1]["content"]]
+                assert [row["content"] for row in respond(item, [message])] == [said[place + 1]["content"]]
     call = {"id": "call_0", "type": "function", "function": {"name": "no_such_tool", "arguments": "{}"}}
-    assert respond(items[0], {"tool_calls": [call]})[0]["content"] == "error: there is no tool no_such_tool"
+    assert respond(items[0], [{"tool_calls": [call]}])[0]["content"] == "error: there is no tool no_such_tool"
 
 
 def test_at_most_five_tools_are_offered_and_unseen_ones_are_others(items: list[Item]) -> None:

@@ -80,6 +80,25 @@ def test_the_page_is_self_contained_knows_light_and_dark_and_escapes_what_models
     assert not re.search(r"#[0-9a-f]{6}\b", "".join(drawn)), "a colour that does not change with the page"
 
 
+def test_tools_interpreter_code_and_maths_have_tables_of_their_own(folders: dict[str, Path]) -> None:
+    kinds = {kind: score("accuracy", 0.25) for kind in ("one", "two", "missing", "maths", "plot-easy", "plot-hard", "general")}
+    measured = ("tool_selection", "arguments_exact", "false_positive", "valid_calls", "executable", "executable_plots")
+    figures = {name: 0.75 for name in measured} | {f"{name}_stderr": 0.02 for name in measured}
+    both = score("accuracy", 0.5, by_kind=kinds) | figures
+    scores = json.loads((folders["evals"] / "scores.json").read_text())
+    scores["chat"] = {"nanoworld-facts": score("accuracy", 0.9), "nanoworld-tools": both, "nanoworld-interpreter": both}
+    scores["code-chat"] = {"nanoworld-code-1": score("accuracy", 0.81), "humaneval": score("pass@1", 0.12)}
+    scores["math-chat"] = {"nanoworld-equations": score("accuracy", 0.62)}
+    (folders["evals"] / "scores.json").write_text(json.dumps(scores))
+    text = render(collect("tiny", "", 0, folders), "name: tiny\n")
+    sections = {part.partition("</h2>")[0]: part for part in text.split("<section><h2>")[1:]}
+    assert {"Tool use", "Code interpreter", "Code", "Mathematics"} < set(sections)
+    assert "75.0 ± 2.0 %" in sections["Tool use"] and sections["Tool use"].count("25.0 ± 1.0 %") == 3
+    assert sections["Code interpreter"].count("75.0 ± 2.0 %") == 2 and "plots, hard" in sections["Code interpreter"]
+    assert "81.0 ± 1.0 %" in sections["Code"] and "12.0 ± 1.0 %" in sections["Code"] and "62.0" in sections["Mathematics"]
+    assert not re.search("equations|tools|code-1", sections["Questions"]) and "kwen chat runs/tiny/chat<" in text
+
+
 def test_two_runs_differ_only_where_times_are(folders: dict[str, Path]) -> None:
     first = collect("tiny", "", 0, folders)
     for name in ("shards", "base", "evals"):

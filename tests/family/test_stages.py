@@ -85,7 +85,7 @@ def test_the_number_of_ranks_is_part_of_the_key_of_what_ranks_make() -> None:
         {node.name: node.config for node in family_nodes(load_recipe("micro", [f"launcher.ranks={ranks}"]))}
         for ranks in (1, 2)
     )
-    alone = {"corpus", "tokenizer", "shards"}
+    alone = {"corpus", "tokenizer", "shards", "code-corpus", "code-shards"}
     assert {name for name in one if one[name] == two[name]} == alone and {"base", "chat", "judging", "evals"} < set(one) - alone
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from kwen import sandbox
 from kwen.errors import UserError
+from kwen.nanoworld.interpreter_tasks import INTERPRETER_KINDS
 from kwen.nanoworld.names import Language, Names, Split, split_of
 from kwen.nanoworld.tool_dialogues import TOOL_DIALOGUE_MIX, TOOL_DOCUMENT_MIX, ToolDialogue, tool_dialogues, tool_documents
 from kwen.nanoworld.tool_scores import CallScore, rouge_l, score_answer, score_call
@@ -23,6 +24,8 @@ LANGUAGES: tuple[Language, ...] = ("en", "zh")
 SPLITS: tuple[Split, ...] = ("train", "held_out")
 WRITTEN = {("calculator", "expression"), ("python", "code"), ("lookup", "fact"), ("convert", "unit")}
 """Arguments that are put together, or named otherwise, rather than copied."""
+CALLS = {"one": 1, "two": 2, "three": 3, "four": 4, "maths": 1, "general": 1, "plot-easy": 1, "plot-hard": 2}
+"""How many calls a request of each kind takes; none where it is not listed."""
 WAYS: tuple[tuple[Split, Split], ...] = (("train", "train"), ("held_out", "train"), ("held_out", "held_out"))
 
 
@@ -184,7 +187,11 @@ def dialogues() -> list[ToolDialogue]:
 
 def test_dialogues_are_pure_and_follow_their_mix(dialogues: list[ToolDialogue]) -> None:
     assert list(tool_dialogues(0, 100)) == dialogues[:100] != list(tool_dialogues(1, 100))
-    kinds, total = Counter(one.kind for one in dialogues), sum(TOOL_DIALOGUE_MIX.values())
+    firsts = (one.kinds[0] for one in dialogues)
+    kinds, total = (
+        Counter("interpreter" if kind in INTERPRETER_KINDS else kind for kind in firsts),
+        sum(TOOL_DIALOGUE_MIX.values()),
+    )
     assert all(abs(kinds[kind] / len(dialogues) - weight / total) < 0.04 for kind, weight in TOOL_DIALOGUE_MIX.items())
     assert sum(one.language == "zh" for one in dialogues) / len(dialogues) == pytest.approx(0.4, abs=0.04)
     assert all(tool["type"] == "function" for one in dialogues for tool in one.tools)
@@ -199,11 +206,15 @@ def test_dialogues_call_what_they_offer_and_never_a_held_out_tool(dialogues: lis
         assert 1 <= len(offered) == len(dialogue.tools) <= MAX_OFFERED
         assert not held_out & set(offered) and not described & {tool["description"] for tool in offered.values()}
         called = [message["tool_calls"][0]["function"] for message in dialogue.messages if "tool_calls" in message]
-        assert bool(called) == (dialogue.kind not in ("unneeded", "missing"))
+        steps = [CALLS.get(kind, 0) for kind in dialogue.kinds]
+        assert len(called) == sum(steps) and 1 <= len(steps) <= 3
+        said = [str(message["content"]) for message in dialogue.messages if message["role"] == "user"]
+        assert len(said) == len(steps) and validate_messages(dialogue.messages)
         for function in called:
             assert list(json.loads(function["arguments"])) == list(offered[function["name"]]["parameters"]["properties"])
         once += not set(offered) & set(TOOLS)
-    assert once > 0.25 * len(dialogues)
+    assert once > 0.2 * len(dialogues)
+    assert sum(len(dialogue.kinds) for dialogue in dialogues) > 1.6 * len(dialogues)
 
 
 def test_documents_are_pure_short_and_never_about_held_out_tools() -> None:

@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pytest
 import regex
+import transformers
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from kwen.errors import UserError
+from kwen.nanoworld.tool_dialogues import tool_documents
 from kwen.text.comparison import compare
 from kwen.text.patterns import copying_pattern, is_copying
 from kwen.text.tokenizer import Tokenizer
@@ -129,12 +131,31 @@ def test_copying_is_recognised_in_a_saved_file(trained_folders: dict[str, Path])
         ({"vocab_size": 400}, "at least 464"),
         ({"pattern": "gpt"}, "pattern"),
         ({"vocab": 1}, "vocab"),
+        ({"tool_pieces": True}, "belongs to the pattern copying"),
         ({"extra_tokens": 0}, "extra"),
     ],
 )
 def test_wrong_settings_are_named(values: dict[str, object], message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         TokenizerConfig(**values)  # type: ignore[arg-type]
+
+
+def test_tool_pieces_make_calls_short_and_change_no_name(tmp_path: Path) -> None:
+    texts = [document.text for document in tool_documents(0, "train", 400)]
+    folders = {}
+    for pieces in (False, True):
+        config = TokenizerConfig(vocab_size=900, pattern="copying", whole_words=20, tool_pieces=pieces, extra_tokens=5)
+        train(iter(texts), config, tmp_path / str(pieces))
+        folders[pieces] = Tokenizer.load(tmp_path / str(pieces))
+    call = '<tool_call>\n{"name": "price", "arguments": {"item": "Vorin", "count": 12}}\n</tool_call>'
+    plain, short = folders[False].encode(call), folders[True].encode(call)
+    assert len(short) < 0.6 * len(plain) and folders[True].decode(short) == call
+    name = folders[True].encode("Vorin")
+    for text in (call, "Vorin", "the price of Vorin?", '", "Vorin"}'):
+        ids = folders[True].encode(text)
+        assert any(ids[at : at + len(name)] == name for at in range(len(ids))), text
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "True", trust_remote_code=True)
+    assert [theirs.encode(text) for text in [call, *texts[:50]]] == [folders[True].encode(text) for text in [call, *texts[:50]]]
 
 
 @pytest.mark.parametrize("pattern", ["report", "copying"])

@@ -14,16 +14,15 @@ from typing import Any, cast
 
 from kwen.evals.task import Item, Task
 from kwen.nanoworld.names import Split
+from kwen.nanoworld.tool_results import result_of
 from kwen.nanoworld.tool_scores import CallScore, score_answer, score_call
 from kwen.nanoworld.tool_tasks import ToolTask, tool_tasks
 from kwen.nanoworld.tools import TOOLS
-from kwen.sandbox import run
 from kwen.text.messages import Message
 
-COUNT = 600
+COUNT = 420
 """Held-out tasks, a sixth of each kind."""
 TURNS = 6
-_PROGRAM_S = 3.0
 
 
 def _items(tools: Split, data: Path | None, seed: int) -> list[Item]:
@@ -45,26 +44,17 @@ def _task(item: Item) -> ToolTask:
     return cast(ToolTask, item.extra["task"])
 
 
-def respond(item: Item, message: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """What the world's tools say to the calls of a turn; a program runs in the sandbox."""
+def respond(item: Item, said: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """What the world's tools say to the calls of the last turn."""
+    offered = {name: TOOLS[name] for name in _task(item).tools}
     return [
-        {"role": "tool", "tool_call_id": call["id"], "content": _result(_task(item), call["function"])}
-        for call in message["tool_calls"]
+        {"role": "tool", "tool_call_id": call["id"], "content": result_of(offered, call["function"])}
+        for call in said[-1]["tool_calls"]
     ]
 
 
-def _result(task: ToolTask, function: Mapping[str, Any]) -> str:
-    name, arguments = function["name"], json.loads(function["arguments"])
-    if name not in task.tools:
-        return f"error: there is no tool {name}"
-    if name != "python":
-        return TOOLS[name].call(arguments)
-    ran = run(str(arguments.get("code", "")), timeout_s=_PROGRAM_S)
-    return ran.stdout.strip() or (ran.stderr.strip().splitlines() or ["no output"])[-1]
-
-
 def _said(text: str) -> list[dict[str, Any]]:
-    """The messages of a conversation as `acting` keeps it."""
+    """The messages of a conversation as an answer in several turns is kept."""
     return cast(list[dict[str, Any]], json.loads(text))
 
 

@@ -4,7 +4,6 @@ The form is Qwen2.5-Coder's (its README): <|fim_prefix|> beginning <|fim_suffix|
 """
 
 import random
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -33,7 +32,8 @@ class FimTokens:
             if all(surface in tokenizer.control_tokens for surface in surfaces):
                 return cls(*(tokenizer.control_id(surface) for surface in surfaces))
         raise UserError(
-            f"fill-in-the-middle: the tokenizer has neither {_SURFACES[0]} nor {_STAND_INS[2]}: train it with at least 4 extra tokens"
+            f"fill-in-the-middle: the tokenizer has neither {_SURFACES[0]} nor {_STAND_INS[2]}: train it with at least 4 extra "
+            "tokens"
         )
 
 
@@ -64,21 +64,27 @@ def fim_ids(parts: tuple[str, str, str], tokenizer: Tokenizer, tokens: FimTokens
     return [tokens.prefix, *beginning, tokens.suffix, *end, tokens.middle, *middle]
 
 
-def with_fim(
-    texts: Iterable[str], tokenizer: Tokenizer, seed: int, share: float = 0.5, cut: Cut | None = None
-) -> Iterator[list[int]]:
-    """The token ids of each text, a `share` of them rearranged; which, and where they are cut, is a function of (seed, place).
+def fim_prompt(beginning: str, end: str, tokenizer: Tokenizer) -> list[int]:
+    """What a model that has learnt it goes on from to write the middle (`LanguageModel.generate` takes the ids)."""
+    return fim_ids((beginning, "", end), tokenizer, FimTokens.of(tokenizer))
 
-    Without `cut` each text is cut at lines or at characters, equally often. Raises UserError for a share outside 0 to 1, an
-    unknown cut, and a tokenizer without the marks.
+
+class FillInTheMiddle:
+    """Token ids of texts, a `share` of them rearranged; which, and where they are cut, is a function of (seed, place).
+
+    A text is cut at lines or at characters, equally often. Raises UserError for a share outside 0 to 1 and a tokenizer without
+    the marks.
     """
-    if not 0 <= share <= 1:
-        raise UserError(f"fill-in-the-middle: the share is {share}: give a number from 0 to 1")
-    if cut is not None and cut not in CUTS:
-        raise UserError(f"fill-in-the-middle: no cut '{cut}'; the cuts are {', '.join(CUTS)}")
-    tokens = FimTokens.of(tokenizer)
-    for place, text in enumerate(texts):
-        rng = random.Random(f"{seed}/fim/{place}")
-        chosen = rng.random() < share
-        parts = split_middle(rng, text, cut or CUTS[int(rng.random() * len(CUTS))]) if chosen else None
-        yield tokenizer.encode(text) if parts is None else fim_ids(parts, tokenizer, tokens)
+
+    def __init__(self, tokenizer: Tokenizer, share: float, seed: int) -> None:
+        if not 0 <= share <= 1:
+            raise UserError(f"fill-in-the-middle: the share is {share}: give a number from 0 to 1")
+        self._tokenizer, self._share, self._seed = tokenizer, share, seed
+        self._tokens = FimTokens.of(tokenizer)
+
+    def token_ids(self, text: str, place: int) -> list[int]:
+        """The ids of the text at a place of its corpus, without an end-of-text token."""
+        rng = random.Random(f"{self._seed}/fim/{place}")
+        chosen = rng.random() < self._share
+        parts = split_middle(rng, text, CUTS[int(rng.random() * len(CUTS))]) if chosen else None
+        return self._tokenizer.encode(text) if parts is None else fim_ids(parts, self._tokenizer, self._tokens)

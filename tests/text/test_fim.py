@@ -7,7 +7,7 @@ import pytest
 
 from kwen.errors import UserError
 from kwen.nanoworld.code_documents import code_documents
-from kwen.nanoworld.code_fim import CUTS, Cut, FimTokens, fim_ids, split_middle, with_fim
+from kwen.text.fim import CUTS, Cut, FillInTheMiddle, FimTokens, fim_ids, fim_prompt, split_middle
 from kwen.text.tokenizer import Tokenizer
 from kwen.text.tokenizer_training import TokenizerConfig, train
 
@@ -43,13 +43,24 @@ def test_ids_are_prefix_suffix_middle_and_decode_to_the_text(tokenizer: Tokenize
 
 
 def test_a_share_of_texts_is_rearranged_and_the_rest_stays(tokenizer: Tokenizer) -> None:
-    made = list(with_fim(TEXTS, tokenizer, 0, 0.5))
-    assert made == list(with_fim(TEXTS, tokenizer, 0, 0.5)) and made != list(with_fim(TEXTS, tokenizer, 1, 0.5))
+    def made(seed: int, share: float) -> list[list[int]]:
+        filler = FillInTheMiddle(tokenizer, share, seed)
+        return [filler.token_ids(text, place) for place, text in enumerate(TEXTS)]
+
+    half = made(0, 0.5)
+    assert half == made(0, 0.5) != made(1, 0.5)
     prefix = FimTokens.of(tokenizer).prefix
-    rearranged = [prefix in ids for ids in made]
+    rearranged = [prefix in ids for ids in half]
     assert 0.35 < sum(rearranged) / len(TEXTS) < 0.65
-    assert all(ids == tokenizer.encode(text) for ids, text, moved in zip(made, TEXTS, rearranged, strict=True) if not moved)
-    assert list(with_fim(TEXTS, tokenizer, 0, 0.0)) == [tokenizer.encode(text) for text in TEXTS]
+    assert all(ids == tokenizer.encode(text) for ids, text, moved in zip(half, TEXTS, rearranged, strict=True) if not moved)
+    assert made(0, 0.0) == [tokenizer.encode(text) for text in TEXTS]
+
+
+def test_a_prompt_ends_where_the_middle_begins(tokenizer: Tokenizer) -> None:
+    tokens = FimTokens.of(tokenizer)
+    ids = fim_prompt("a = 1\n", "c = 3\n", tokenizer)
+    assert ids[0] == tokens.prefix and ids[-1] == tokens.middle
+    assert ids[:-1] == fim_ids(("a = 1\n", "b = 2\n", "c = 3\n"), tokenizer, tokens)[: len(ids) - 1]
 
 
 def test_texts_that_hold_the_marks_stay_text(tokenizer: Tokenizer) -> None:
@@ -60,9 +71,7 @@ def test_texts_that_hold_the_marks_stay_text(tokenizer: Tokenizer) -> None:
 
 def test_what_cannot_be_is_one_line(tokenizer: Tokenizer, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="number from 0 to 1"):
-        list(with_fim(TEXTS, tokenizer, 0, 2.0))
-    with pytest.raises(UserError, match="no cut 'words'"):
-        list(with_fim(TEXTS, tokenizer, 0, cut="words"))  # type: ignore[arg-type]
+        FillInTheMiddle(tokenizer, 2.0, 0)
     train(iter(TEXTS), TokenizerConfig(vocab_size=600, pattern="report", whole_words=0, extra_tokens=2), tmp_path / "few")
     with pytest.raises(UserError, match="at least 4 extra tokens"):
-        list(with_fim(TEXTS, Tokenizer.load(tmp_path / "few"), 0))
+        FillInTheMiddle(Tokenizer.load(tmp_path / "few"), 0.5, 0)
