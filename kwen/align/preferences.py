@@ -17,6 +17,7 @@ from kwen.errors import UserError
 from kwen.files import write_text
 from kwen.nanoworld.preferences import PMP_TOPICS, comparisons
 from kwen.nanoworld.prompts import Topic
+from kwen.nanoworld.tool_preferences import tool_preferences
 from kwen.progress import Progress, silent
 from kwen.text.messages import Message
 from kwen.text.tokenizer import Tokenizer
@@ -24,6 +25,7 @@ from kwen.train.batches import Documents
 
 __all__ = [
     "NanoworldComparisons",
+    "NanoworldToolPreferences",
     "Pair",
     "PairSource",
     "PairsFile",
@@ -59,7 +61,16 @@ class PairsFile(BaseModel):
     limit: int | None = Field(default=None, gt=0)
 
 
-PairSource = Annotated[NanoworldComparisons | PairsFile, Field(discriminator="kind")]
+class NanoworldToolPreferences(BaseModel):
+    """`count` preferences of nanoworld about tool use; noise: share of labels that are flipped."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["nanoworld-tools"]
+    count: int = Field(gt=0)
+    noise: float = Field(default=0.15, ge=0, le=0.5)
+
+
+PairSource = Annotated[NanoworldComparisons | NanoworldToolPreferences | PairsFile, Field(discriminator="kind")]
 
 
 def pairs(source: PairSource, seed: int) -> Iterator[Pair]:
@@ -70,11 +81,20 @@ def pairs(source: PairSource, seed: int) -> Iterator[Pair]:
     if isinstance(source, PairsFile):
         yield from islice(read_pairs(source.path), source.limit)
         return
+    if isinstance(source, NanoworldToolPreferences):
+        for number, turn in enumerate(tool_preferences(seed, source.count, noise=source.noise)):
+            shown = [_message(message) for message in turn.messages]
+            yield Pair(shown, turn.chosen, turn.rejected, "tools", f"nanoworld tool preference {number}")
+        return
     topics = PMP_TOPICS if source.topics is None else source.topics
     found = comparisons(seed, source.count, split=source.split, topics=topics, noise=source.noise)
     for number, item in enumerate(found):
-        messages: list[Message] = [{"role": message["role"], "content": message["content"]} for message in item.messages]
+        messages = [_message(message) for message in item.messages]
         yield Pair(messages, item.chosen, item.rejected, item.topic, f"nanoworld comparison {number}")
+
+
+def _message(message: dict[str, str]) -> Message:
+    return {"role": message["role"], "content": message["content"]}
 
 
 def hold_out(items: Iterable[Pair], share: float, seed: int) -> tuple[list[Pair], list[Pair]]:

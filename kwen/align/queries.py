@@ -10,6 +10,7 @@ from kwen.align.datasets import ChatFile, conversations
 from kwen.engine.chat_prompt import ChatPrompt
 from kwen.errors import UserError
 from kwen.nanoworld.prompts import TOPICS, Topic, prompts
+from kwen.nanoworld.tool_preferences import tool_turns
 from kwen.text.tokenizer import Tokenizer
 
 
@@ -22,7 +23,15 @@ class NanoworldQueries(BaseModel):
     topics: tuple[Topic, ...] = TOPICS
 
 
-QuerySource = Annotated[NanoworldQueries | ChatFile, Field(discriminator="kind")]
+class NanoworldToolQueries(BaseModel):
+    """`count` turns of nanoworld's training tasks with tools: a call is due, or an answer."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    kind: Literal["nanoworld-tools"]
+    count: int = Field(gt=0)
+
+
+QuerySource = Annotated[NanoworldQueries | NanoworldToolQueries | ChatFile, Field(discriminator="kind")]
 """Of a file's conversations, the part up to the last user message is the query."""
 
 
@@ -31,6 +40,10 @@ def queries(source: QuerySource, seed: int) -> Iterator[Sequence[Mapping[str, An
     if isinstance(source, NanoworldQueries):
         for prompt in prompts(seed, source.count, "train", source.topics):
             yield prompt.messages
+        return
+    if isinstance(source, NanoworldToolQueries):
+        for turn in tool_turns(f"{seed}/queries", source.count):
+            yield turn.messages
         return
     for where, messages, _ in conversations(source, seed):
         asked = [number for number, message in enumerate(messages, 1) if message["role"] == "user"]

@@ -146,6 +146,8 @@ def _data_config(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], dic
         config.get("kind", ""), ["preferences"] if name in REWARDS else ["dialogues"]
     )
     makers = {"nanoworld": made_by, **_MADE_BY}
+    if made_by != ["dialogues"]:
+        makers["nanoworld-tools"] = ["tool_preferences"]
     modules = sorted({module for source in config["data"] for module in makers.get(source["kind"], ())})
     if modules:
         files["nanoworld's version"] = nanoworld_version(*modules)

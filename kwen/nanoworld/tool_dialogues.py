@@ -62,7 +62,7 @@ def tool_dialogues(
     drawn = checked_mix(mix, TOOL_DIALOGUE_MIX)
     for number in range(count):
         rng = random.Random(f"{seed}/tool_dialogues/{number}")
-        tasks, tools = _drawn(rng, world, drawn, pick(rng, _REQUESTS), "train")
+        tasks, tools = draw_tasks(rng, world, drawn, pick(rng, _REQUESTS), "train")
         language = tasks[0].language
         messages = [{"role": "system", "content": system(rng, language)}] if rng.random() < _SYSTEM_SHARE else []
         definitions = [tool.definition(language) for tool in tools]
@@ -74,11 +74,11 @@ def tool_sets(seed: int | str, count: int, world_seed: int = 0) -> Iterator[tupl
     world = build_world(world_seed)
     mix = checked_mix({"one": 1}, TOOL_DIALOGUE_MIX)
     for number in range(count):
-        tasks, tools = _drawn(random.Random(f"{seed}/tool_sets/{number}"), world, mix, 1, "train")
+        tasks, tools = draw_tasks(random.Random(f"{seed}/tool_sets/{number}"), world, mix, 1, "train")
         yield tasks[0].language, tools
 
 
-def _drawn(
+def draw_tasks(
     rng: random.Random, world: World, mix: tuple[Sequence[str], Sequence[float]], requests: int, split: Split
 ) -> tuple[list[Task], list[WorldTool]]:
     """Tasks of one conversation on training tools, or on ones that exist for once, and its offered tools, some of them renamed."""
@@ -147,29 +147,36 @@ def tool_documents(
         rng = random.Random(f"{seed}/tool_documents/{split}/{number}")
         kind = rng.choices(names, cum_weights=weights)[0]
         mix, requests = (asked_of_whole, pick(rng, _REQUESTS)) if kind == "whole" else (asked_of_part, 1)
-        tasks, tools = _drawn(rng, world, mix, requests, split)
+        tasks, tools = draw_tasks(rng, world, mix, requests, split)
         yield Document(_written(kind, tasks, tools), tasks[0].language, kind)
 
 
 def _written(kind: str, tasks: Sequence[Task], tools: Sequence[WorldTool]) -> str:
     """A document of that kind about tasks."""
-    defined = [tool_line(tool.definition(tasks[0].language)) for tool in tools]
+    told = tools_text(tools, tasks[0].language)
     if kind == "tools":
-        return "\n".join(("<tools>", *defined)) + TOOLS_TAIL
+        return told
     if kind == "call":
-        return f"{tasks[0].messages[0]['content']}\n{_called(tasks[0].calls[0])}"
+        return f"{tasks[0].messages[0]['content']}\n{call_text(tasks[0].calls[0])}"
     if kind == "result":
-        return f"{_told(tasks[0].calls[-1])}\n{tasks[0].ideal}"
+        return f"{result_text(tasks[0].calls[-1])}\n{tasks[0].ideal}"
     said = []
     for task in tasks:
-        turns = [text for call in task.calls for text in (_called(call), _told(call))]
+        turns = [text for call in task.calls for text in (call_text(call), result_text(call))]
         said += [str(task.messages[0]["content"]), *turns, task.ideal]
-    return "\n".join((TOOLS_HEAD, *defined)) + TOOLS_TAIL + "\n" + "\n".join(said)
+    return "\n".join((told, *said))
 
 
-def _called(call: Call) -> str:
+def tools_text(tools: Sequence[WorldTool], language: Language) -> str:
+    """Tools as a system turn tells them."""
+    return "\n".join((TOOLS_HEAD, *(tool_line(tool.definition(language)) for tool in tools))) + TOOLS_TAIL
+
+
+def call_text(call: Call) -> str:
+    """A call as the assistant's turn writes it."""
     return f"<tool_call>\n{as_json({'name': call.name, 'arguments': call.arguments})}\n</tool_call>"
 
 
-def _told(call: Call) -> str:
+def result_text(call: Call) -> str:
+    """The result of a call as it is told in a user's turn."""
     return f"<tool_response>\n{call.result}\n</tool_response>"

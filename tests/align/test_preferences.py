@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from kwen.align.pair_formats import read_pairs
 from kwen.align.preferences import (
     NanoworldComparisons,
+    NanoworldToolPreferences,
     Pair,
     PairsFile,
     PairSource,
@@ -20,6 +21,7 @@ from kwen.align.preferences import (
     tokenize_pairs,
     write_pairs,
 )
+from kwen.align.queries import QuerySource, queries
 from kwen.errors import UserError
 from kwen.text.chatml import render
 from kwen.text.control import IM_END
@@ -317,3 +319,16 @@ def test_real_pairs_in_a_real_models_template(shared_data: Path, smollm2_tokeniz
             begin = documents.offsets[index]
             chosen = documents.tokens[begin : begin + documents.splits[index]].tolist()
             assert chosen == [number for part in sides(smollm2_tokenizer, item)[0] for number in part]
+
+
+def test_tool_use_is_preferred_in_plain_messages_and_asked_for_alike(chat_tokenizer: Tokenizer) -> None:
+    found = list(pairs(NanoworldToolPreferences(kind="nanoworld-tools", count=80, noise=0.0), 0))
+    assert {one.tag for one in found} == {"tools"} and not any(one.flaw for one in found)
+    assert all(one.messages[0]["content"].startswith("<tools>\n") for one in found)
+    assert any(one.chosen.startswith("<tool_call>") for one in found)
+    documents, tags, counts = tokenize_pairs(found, chat_tokenizer, longest=4096)
+    assert len(documents) == len(tags) == 80 and counts["too_long"] == 0
+    source = TypeAdapter(QuerySource).validate_python({"kind": "nanoworld-tools", "count": 20})
+    asked = list(queries(source, 0))
+    assert len(asked) == 20 and all(one[0]["role"] == "system" and one[-1]["role"] == "user" for one in asked)
+    assert not {json.dumps(one) for one in asked} & {json.dumps(one.messages) for one in found}
