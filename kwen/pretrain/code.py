@@ -56,7 +56,7 @@ def continue_rank(
     data = TokenShards(Path(shards) / "train")
     documents = Documents.from_shards(data)
     batches = Batches(documents, row_length=training.sequence_length, rows=training.rows, seed=seed, packing=training.packing)
-    weights = [float(p.double().sum()) for p in model.parameters()]
+    weights = [float(p.detach().double().sum()) for p in model.parameters()]
     run = {"seed": seed, "tokens": data.total_tokens, "weights": weights}
     metrics = train(model, batches, training, group=group, work=Path(work), run=run, progress=progress)
     return model, metrics | {"epochs": training.steps * training.rows / batches.rows_per_epoch}
