@@ -139,6 +139,8 @@ class PPO(OnPolicy):
         self.reference = self.frozen_copy()
         self.reward = scoring_model(judge, self.device).requires_grad_(False)
         self.value = scoring_model(judge, self.device).train()
+        if config.centre_queries:
+            self._start_from_zero()
         self.value_optimizer = Optimizer(self.value, config.value, group)
         self.moments = RunningMoments()
         room = self.longest_query - 1  # an im_end that the reward model reads may follow
@@ -151,6 +153,12 @@ class PPO(OnPolicy):
             self.pretraining = Batches(documents, row_length=config.sequence_length, rows=rows, seed=seed)
         self.generate_seconds = 0.0
         self.name_run(reward=[p.double().sum().item() for p in self.reward.parameters()])
+
+    def _start_from_zero(self) -> None:
+        """Answers that are measured against those to the same query are worth 0 on the average, whatever the query: a value model
+        that began with the reward model's scores would be wrong by what queries differ, and that exceeds what answers do."""
+        assert self.value.score is not None
+        torch.nn.init.zeros_(self.value.score.weight)
 
     def step(self, step: int) -> dict[str, float]:
         """One step, in place; its figures over all ranks."""

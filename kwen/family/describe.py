@@ -84,7 +84,9 @@ def _parts(stage: str, metrics: Mapping[str, Any]) -> list[str]:
     if stage == "judging":
         return [f"RLHF {name} {100 * margin:+.1f}" for name, margin in metrics["win_minus_loss"].items()]
     if stage == "evals":
-        return [text for result in metrics["scores"].values() for text in _headlines(result)]
+        scores = metrics["scores"]
+        shown = "chat" if "chat" in scores else next(reversed(scores), None)
+        return [f"{len(scores)} models", shown + ": " + ", ".join(_headlines(scores[shown]))] if shown else []
     return []
 
 

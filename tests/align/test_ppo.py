@@ -61,6 +61,15 @@ def test_the_warm_up_leaves_the_policy_bit_for_bit_and_moves_the_value_model(fam
     assert equal(weights(run.reference), before)
 
 
+def test_where_answers_are_measured_against_each_other_values_start_from_zero(family: Family, tmp_path: Path) -> None:
+    run = run_of(family, tmp_path, warmup_steps=0, centre_queries=True, kl_coefficient=0.0)
+    assert run.value.score is not None and not run.value.score.weight.any()
+    facts = run.step(0)
+    assert facts["return"] == pytest.approx(0.0, abs=0.5) and facts["explained_variance"] == pytest.approx(0.0, abs=1e-9)
+    assert run.value.score.weight.any()
+    assert run_of(family, tmp_path).value.score is not None and run_of(family, tmp_path).value.score.weight.any()  # type: ignore[union-attr]
+
+
 def test_the_pretraining_gradient_adds_exactly(family: Family, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[float, dict[str, torch.Tensor]] = {}
 
