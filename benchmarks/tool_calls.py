@@ -42,7 +42,7 @@ def tool(name: str) -> Tool:
 def outcome(lm: Any, task: ToolTask, free: bool) -> dict[str, bool]:
     """What came of one task."""
     settings: dict[str, Any] = {"constrained": False} if free else {"must_call": True, "parallel": False}
-    with kwen.Agent(lm, [tool(name) for name in task.tools], system=SYSTEM, max_steps=3, max_new_tokens=96, **settings) as agent:
+    with kwen.Agent(lm, [tool(name) for name in task.tools], system=SYSTEM, max_steps=2, max_new_tokens=256, **settings) as agent:
         run = agent.run(str(task.messages[0]["content"]))
     calls = [call["function"] for message in run.messages for call in message.get("tool_calls") or ()]
     schemas = {one["function"]["name"]: one["function"]["parameters"] for one in task.definitions()}
