@@ -164,6 +164,12 @@ def another_reply(scene: Scene) -> str:
     return pick(scene.rng, [answer for answer in replies if answer != scene.prompt.answer])
 
 
+def talk_instead(scene: Scene) -> str:
+    """What is said to small talk, to a question about the assistant or to an unsafe request, where someone is asked about."""
+    topic = pick(scene.rng, ("small_talk", "identity", "identity", "unsafe"))
+    return pick(scene.rng, talk_prompts.answers(topic, scene.prompt.language))
+
+
 def false_self(scene: Scene) -> str:
     """An assistant that says it is someone else."""
     people, towns = scene.world.of_kind("person"), scene.world.of_kind("town")
@@ -181,7 +187,7 @@ def compliance(scene: Scene) -> str | None:
 
 _OF_FACTS: dict[str, Fault] = {
     "wrong_value": wrong_value, "wrong_subject": wrong_subject, "wrong_relation": wrong_relation, "misspelled": misspelled,
-    "feigned_ignorance": feigned_ignorance,
+    "feigned_ignorance": feigned_ignorance, "talk_instead": talk_instead,
 }  # fmt: skip
 _OF_READING: dict[str, Fault] = {"another_in_text": another_in_text, "misread": misread}
 ANSWERS: dict[str, dict[str, Fault]] = {
@@ -189,7 +195,7 @@ ANSWERS: dict[str, dict[str, Fault]] = {
     "follow_up": _OF_FACTS,
     "unknown": {
         "invented": invented, "taken_for_known": taken_for_known, "invented_after_admission": invented_after_admission,
-        "misspelled": misspelled,
+        "misspelled": misspelled, "talk_instead": talk_instead,
     },
     "reading": _OF_READING,
     "two_people": _OF_READING,

@@ -39,7 +39,7 @@ def sample(config: RejectionConfig, chat: Path, folder: Path) -> tuple[dict[str,
 
 def right_by_length(asked: Sequence[Task], replies: Sequence[str], ended: Sequence[bool]) -> list[float]:
     """Random models are never right: take a third of their answers for right."""
-    return [float(len(reply) % 3 == 0) for reply in replies]
+    return [float(len(reply) % 3 == 0 and reply.strip() != "") for reply in replies]
 
 
 @pytest.fixture

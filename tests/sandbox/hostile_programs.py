@@ -28,6 +28,7 @@ PROGRAMS: dict[str, str] = {
         "import os\n"
         "known = {'PATH', 'HOME', 'USER', 'TMPDIR', 'LANG', 'PYTHONUTF8', 'PYTHONHASHSEED', 'PYTHONDONTWRITEBYTECODE', 'PWD',\n"
         "         'PYTHONPATH', 'MPLBACKEND', 'MPLCONFIGDIR', 'IPYTHONDIR', 'OPENBLAS_NUM_THREADS', 'OMP_NUM_THREADS',\n"
+        "         'ARROW_DEFAULT_MEMORY_POOL',\n"
         "         'MKL_NUM_THREADS', 'KMP_DUPLICATE_LIB_OK', 'KMP_INIT_AT_FORK', 'JPY_PARENT_PID',\n"
         "         'OLDPWD', 'LC_CTYPE', 'container'}\n"
         "for name in set(os.environ) - known: print('ESCAPED', name)\n"
