@@ -1,7 +1,7 @@
 """An outside judge: ten tasks of reasoning-gym at their easiest setting, before and after a short GRPO on nanoworld's problems.
 
     pip install reasoning-gym
-    python benchmarks/reasoning_gym.py MODEL [MODEL ...] [--count 50] [--steps 30] [--json FILE]
+    python benchmarks/reasoning.py MODEL [MODEL ...] [--count 50] [--steps 30] [--json FILE]
 
 Each question is asked in a chat of its own, greedily, and scored by the task's own `score_answer`, from 0 to 1. For tasks whose
 answer is one number, that is the last number of the reply; for the others it is the whole reply. `--steps 0` leaves GRPO out.
