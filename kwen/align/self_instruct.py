@@ -27,7 +27,7 @@ from kwen.nanoworld.tool_dialogues import tool_dialogues, tool_sets
 from kwen.nanoworld.tool_results import result_of
 from kwen.progress import Progress, part_of, silent
 from kwen.text.chatml import Masking
-from kwen.text.control import DEFAULT_SYSTEM, TOOLS_HEAD, TOOLS_TAIL, tool_line
+from kwen.text.control import DEFAULT_SYSTEM, tools_text
 from kwen.train.loop import TrainingConfig
 from kwen.train.parallel import Group, Ranks
 
@@ -169,7 +169,7 @@ def written_requests(
 ) -> list[str]:
     """One line that the base model goes on with after a list of tools, as texts about tools do."""
     lm = load(base)
-    prompts = ["\n".join((TOOLS_HEAD, *map(tool_line, tools))) + TOOLS_TAIL + "\n" for tools in definitions]
+    prompts = [tools_text(tools) + "\n" for tools in definitions]
     sampling = {"max_new_tokens": config.max_new_tokens, "temperature": config.temperature, "top_p": config.top_p}
     completions = lm.generate(prompts, seed=seed, stop="\n", progress=progress, **sampling)
     return [completion.text.strip() if completion.finish_reason == "stop" else "" for completion in completions]

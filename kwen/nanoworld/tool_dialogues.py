@@ -18,7 +18,7 @@ from kwen.nanoworld.tool_setting import Call, Setting, toolbox, with_invented
 from kwen.nanoworld.tool_tasks import ToolTask, another_task, conversation, draw_task
 from kwen.nanoworld.tools import TOOLS, WorldTool, can_replace
 from kwen.nanoworld.world import World, build_world
-from kwen.text.control import TOOLS_HEAD, TOOLS_TAIL, as_json, tool_line
+from kwen.text.control import as_json, tools_text
 
 CHINESE_SHARE = 0.4
 """The share of dialogues and documents that are in Chinese."""
@@ -153,7 +153,7 @@ def tool_documents(
 
 def _written(kind: str, tasks: Sequence[Task], tools: Sequence[WorldTool]) -> str:
     """A document of that kind about tasks."""
-    told = tools_text(tools, tasks[0].language)
+    told = tools_text(tool.definition(tasks[0].language) for tool in tools)
     if kind == "tools":
         return told
     if kind == "call":
@@ -165,11 +165,6 @@ def _written(kind: str, tasks: Sequence[Task], tools: Sequence[WorldTool]) -> st
         turns = [text for call in task.calls for text in (call_text(call), result_text(call))]
         said += [str(task.messages[0]["content"]), *turns, task.ideal]
     return "\n".join((told, *said))
-
-
-def tools_text(tools: Sequence[WorldTool], language: Language) -> str:
-    """Tools as a system turn tells them."""
-    return "\n".join((TOOLS_HEAD, *(tool_line(tool.definition(language)) for tool in tools))) + TOOLS_TAIL
 
 
 def call_text(call: Call) -> str:

@@ -11,11 +11,12 @@ from typing import Any
 from kwen.errors import UserError
 from kwen.nanoworld.documents import checked_mix
 from kwen.nanoworld.names import Language, pick
-from kwen.nanoworld.tool_dialogues import TOOL_DIALOGUE_MIX, Task, call_text, draw_tasks, result_text, tools_text
+from kwen.nanoworld.tool_dialogues import TOOL_DIALOGUE_MIX, Task, call_text, draw_tasks, result_text
 from kwen.nanoworld.tool_setting import Call
 from kwen.nanoworld.tools import WorldTool
 from kwen.nanoworld.tools_wordings import NO_TOOL
 from kwen.nanoworld.world import build_world
+from kwen.text.control import tools_text
 
 _MIX = {kind: TOOL_DIALOGUE_MIX[kind] for kind in ("one", "two", "three", "unneeded", "missing")}
 
@@ -58,7 +59,7 @@ def tool_turns(seed: int | str, count: int, world_seed: int = 0) -> Iterator[Too
 def _turn(task: Task, tools: list[WorldTool], place: int) -> ToolTurn:
     """The turn of a task after `place` calls."""
     messages = [
-        {"role": "system", "content": tools_text(tools, task.language)},
+        {"role": "system", "content": tools_text(tool.definition(task.language) for tool in tools)},
         {"role": "user", "content": str(task.messages[0]["content"])},
     ]
     for call in task.calls[:place]:
@@ -120,11 +121,6 @@ def _changed_argument(rng: random.Random, turn: ToolTurn) -> str | None:
     return call_text(replace(turn.due, arguments={**turn.due.arguments, name: changed}))
 
 
-def _no_call(rng: random.Random, turn: ToolTurn) -> str:
-    """No call, where one is due: as if there were no tool for it."""
-    return NO_TOOL[turn.language]
-
-
 def _call_again(rng: random.Random, turn: ToolTurn) -> str | None:
     """The call before, once more."""
     return call_text(turn.told[-1]) if turn.told else None
@@ -139,7 +135,7 @@ def _needless(rng: random.Random, turn: ToolTurn) -> str | None:
 
 
 def _as_if_missing(rng: random.Random, turn: ToolTurn) -> str:
-    """That there is no tool for it, where the answer is known."""
+    """That there is no tool for it, where a call is due or the answer known."""
     return NO_TOOL[turn.language]
 
 
@@ -157,7 +153,7 @@ def _wrong_value(rng: random.Random, turn: ToolTurn) -> str | None:
 
 Fault = Callable[[random.Random, ToolTurn], str | None]
 _OF_CALLS: dict[str, Fault] = {
-    "other_tool": _other_tool, "changed_argument": _changed_argument, "no_call": _no_call, "call_again": _call_again,
+    "other_tool": _other_tool, "changed_argument": _changed_argument, "no_call": _as_if_missing, "call_again": _call_again,
 }  # fmt: skip
 _OF_ANSWERS: dict[str, Fault] = {
     "needless": _needless, "as_if_missing": _as_if_missing, "wrong_value": _wrong_value, "call_again": _call_again,

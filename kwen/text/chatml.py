@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from kwen.errors import UserError
-from kwen.text.control import CHATML_TEMPLATE, IM_END, IM_START, TOOLS_HEAD, TOOLS_TAIL, as_json, tool_line
+from kwen.text.control import CHATML_TEMPLATE, IM_END, IM_START, as_json, tools_text
 from kwen.text.messages import Message, ToolCall, validate_messages, validate_tools
 from kwen.text.tokenizer import Tokenizer
 
@@ -109,8 +109,7 @@ def _turns(messages: list[Message], default_system: str | None, tools: list[dict
     system = messages[0]["content"] if lead else default_system or ""
     if lead or system or tools:
         if tools:
-            lines = "".join(f"\n{tool_line(tool)}" for tool in tools)
-            system += ("\n\n" if system else "") + TOOLS_HEAD + lines + TOOLS_TAIL
+            system += ("\n\n" if system else "") + tools_text(tools)
         yield "system", system
     results: list[str] = []
     for message in messages[lead:]:

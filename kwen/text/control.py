@@ -1,7 +1,7 @@
 """Kwen's control tokens, and ChatML as the Jinja text that its chat models ship."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 ENDOFTEXT = "<|endoftext|>"
@@ -33,6 +33,11 @@ def tool_line(tool: Mapping[str, Any]) -> str:
     else:
         told = [as_json(schema)]
     return f"{function['name']}({', '.join(told)}): {function.get('description') or ''}"
+
+
+def tools_text(tools: Iterable[Mapping[str, Any]]) -> str:
+    """Tools, each a definition in OpenAI's form, as the system turn of Kwen's own models tells them."""
+    return "\n".join((TOOLS_HEAD, *map(tool_line, tools))) + TOOLS_TAIL
 
 
 def as_json(value: Any) -> str:
