@@ -16,7 +16,7 @@ class Completion:
     logprobs: one a token of `token_ids`: log-softmax over the full vocabulary at temperature 1 of the model's own logits,
         whatever temperature, top-p, top-k, penalty or grammar the token was drawn with.
     finish_reason: "stop" (a stop token, a stop string, or a grammar that goes on no further) or "length" (`max_new_tokens`
-        reached, which cuts constrained text too).
+        reached; JSON and calls that a grammar constrains are closed before that, and are whole, unless there is no way to).
     stop_reason: the stop token's id or the stop string that ended it; None after "length" and at a grammar's end.
     """
 

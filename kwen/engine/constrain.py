@@ -22,6 +22,7 @@ _LONGEST = 1_000_000  # characters of a grammar's text
 _THOUGHT = 400
 # What json.dumps and chat templates print, and so what models were trained on.
 _CALL_LAYOUT = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}
+_JSON_CLOSERS = '}]":'  # the colon tells where a string is open
 # One space, or a new line with its indentation, wherever JSON lets whitespace stand.
 _JSON_LAYOUT = {"whitespace_pattern": r" |\n {0,32}"}
 
@@ -32,10 +33,13 @@ class Grammar:
 
     Made by `from_json_schema`, `from_regex`, `from_lark` or `tool_calls`, which raise UserError in one line for what cannot
     be expressed or is too large, and where llguidance (the extra "agent") is missing. `kind` says what it was made from.
+    closers: characters that end what is open, those that end most of it first. A request whose tokens are nearly used up
+    writes these wherever they may stand, so that what it began is whole at its end.
     """
 
     kind: str
     source: str = field(repr=False)
+    closers: str = ""
 
     @classmethod
     def from_json_schema(cls, schema: Mapping[str, Any] | bool | str) -> "Grammar":
@@ -46,7 +50,7 @@ class Grammar:
         that no grammar can express are refused.
         """
         prepared = prepare(schema, "JSON schema")
-        return cls._checked("JSON schema", _json_source(prepared, _JSON_LAYOUT))
+        return cls._checked("JSON schema", _json_source(prepared, _JSON_LAYOUT), _JSON_CLOSERS)
 
     @classmethod
     def from_regex(cls, pattern: str) -> "Grammar":
@@ -90,15 +94,16 @@ class Grammar:
         lines = [*write(list(schemas), required, parallel)]
         for number, schema in enumerate(schemas.values()):
             lines.append(f"arguments_{number}: %json {json.dumps({**schema, 'x-guidance': _CALL_LAYOUT})}")
-        return cls._checked("tool calls", json.dumps({"grammars": [{"lark_grammar": "\n".join(lines)}]}))
+        closers = _JSON_CLOSERS if format == "hermes" else "\n" + _JSON_CLOSERS  # a thought's line ends before its call
+        return cls._checked("tool calls", json.dumps({"grammars": [{"lark_grammar": "\n".join(lines)}]}), closers)
 
     @classmethod
-    def _checked(cls, kind: str, source: str) -> "Grammar":
+    def _checked(cls, kind: str, source: str, closers: str = "") -> "Grammar":
         if len(source) > _LONGEST:
             raise UserError(f"{kind}: {len(source):,} characters; a grammar holds {_LONGEST:,} at most")
         if reason := refusal(source):
             raise UserError(f"{kind}: {reason}")
-        return cls(kind, source)
+        return cls(kind, source, closers)
 
 
 def _json_source(schema: dict[str, Any], layout: dict[str, Any]) -> str:

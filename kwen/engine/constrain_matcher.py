@@ -8,7 +8,7 @@ can take its place. Legend: V vocabulary, R rows with a grammar, W 32-bit words 
 
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -55,10 +55,14 @@ class Constraint:
     """One request's place in its grammar.
 
     words: uint32 (W,), the bits of the tokens that may come next, stop tokens among them where the text may end.
+    closed: whether `advance` was asked to close the text, and chose a token for it.
     """
 
-    def __init__(self, matcher: Any, words: np.ndarray, vocab_size: int, stop_token_ids: Collection[int]) -> None:
-        self._matcher, self._vocab_size = matcher, vocab_size
+    def __init__(
+        self, matcher: Any, words: np.ndarray, vocab_size: int, stop_token_ids: Collection[int], closers: Mapping[str, int] = {}
+    ) -> None:
+        self._matcher, self._vocab_size, self._closers = matcher, vocab_size, closers
+        self.closed = False
         self.words = words.copy()
         self._stops = np.zeros_like(words)
         for token in stop_token_ids:
@@ -67,9 +71,10 @@ class Constraint:
         self._address, self._bytes = self.words.ctypes.data, self.words.nbytes
         self._finish_words()
 
-    def advance(self, token: int) -> bool:
+    def advance(self, token: int, closing: bool = False) -> bool:
         """Take the sampled token; True if no text can follow it, in which case the answer is complete.
 
+        closing: text that is not complete goes on with the first of the grammar's closers that may come next, if one may.
         Raises UserError where the grammar needs more work for one token than llguidance's limits allow, or leads nowhere (an
         object's comma after which no further key is possible).
         """
@@ -80,18 +85,38 @@ class Constraint:
             if self._matcher.stop_reason() in _STOPPED_WELL:
                 return True
             raise UserError(f"grammar: {_reason(self._matcher, 'no token can follow the text that it led to')}")
-        return self._finish_words()
+        ended = self._finish_words()
+        if closing:
+            self._close()
+        return ended
+
+    def _close(self) -> None:
+        if self._may_end:
+            if self.closed:  # what was closed goes no further
+                self.words &= self._stops
+            return
+        in_string = self._allows('"') and self._allows(":")  # only there may both come next, and brackets are text
+        for closer, token in self._closers.items():
+            if self._allows(closer) and not (in_string and closer in "}]"):
+                self.words[:] = 0
+                self.words[token >> 5] = np.uint32(1 << (token & 31))
+                self.closed = True
+                return
+
+    def _allows(self, closer: str) -> bool:
+        token = self._closers.get(closer)
+        return token is not None and bool(self.words[token >> 5] >> np.uint32(token & 31) & np.uint32(1))
 
     def _finish_words(self) -> bool:
         """Put the request's stop tokens in the place of the end bit; True if only the end is left."""
         word, bit = self._vocab_size >> 5, np.uint32(1 << (self._vocab_size & 31))
-        may_end = bool(self.words[word] & bit)
+        self._may_end = bool(self.words[word] & bit)
         self.words[word] &= ~bit
         self.words &= ~self._stops
         more = bool(self.words.any())
-        if not more and not may_end:
+        if not more and not self._may_end:
             raise UserError("grammar: only a stop token can come next, but the text must go on; take it from stop_token_ids")
-        if may_end:
+        if self._may_end:
             self.words |= self._stops
         return not more
 
@@ -107,13 +132,16 @@ class Vocabulary:
         self.vocab_size = vocab_size
         self._lock = threading.Lock()
         self._compiled: OrderedDict[Grammar, _Compiled] = OrderedDict()
-        self._tokens = _llguidance().LLTokenizer(_TokenTable(tokenizer, vocab_size))
+        table = _TokenTable(tokenizer, vocab_size)
+        self._bytes = table.bytes
+        self._tokens = _llguidance().LLTokenizer(table)
 
     def constraint(self, grammar: "Grammar", stop_token_ids: Collection[int]) -> Constraint:
         """A new request's place: the start of `grammar`. Raises UserError where it cannot be compiled."""
         start = self.compile(grammar)
         start.copies += 1
-        return Constraint(start.matcher.deep_copy(), start.words, self.vocab_size, stop_token_ids)
+        closers = {closer: self._bytes[closer.encode()] for closer in grammar.closers if closer.encode() in self._bytes}
+        return Constraint(start.matcher.deep_copy(), start.words, self.vocab_size, stop_token_ids, closers)
 
     def compile(self, grammar: "Grammar") -> "_Compiled":
         """The start of `grammar`, made once and remembered. Raises UserError where it cannot be compiled."""
@@ -152,7 +180,7 @@ class _TokenTable:
         self.eos_token_id = vocab_size
         self.special_token_ids = sorted(n for n in controls if n < vocab_size and not tokenizer.decode([n]))
         self._visible = [text for text, n in tokenizer.control_tokens.items() if n < vocab_size and tokenizer.decode([n])]
-        self._bytes = {token: number for number, token in enumerate(self.tokens) if len(token) == 1}
+        self.bytes = {token: number for number, token in enumerate(self.tokens) if len(token) == 1}
         self._encode = WeakMethod(tokenizer.encode)  # the tokenizer's own table must not keep it alive
 
     def __call__(self, text: str) -> list[int]:
@@ -161,7 +189,7 @@ class _TokenTable:
         ids = encode(text, allowed_special=self._visible) if encode is not None else []
         if b"".join(self.tokens[number] for number in ids) == data:
             return ids
-        return [self._bytes[data[place : place + 1]] for place in range(len(data))]
+        return [self.bytes[data[place : place + 1]] for place in range(len(data))]
 
 
 _VOCABULARIES: WeakKeyDictionary[Tokenizer, dict[int, Vocabulary]] = WeakKeyDictionary()

@@ -8,6 +8,8 @@ from kwen.engine.sampler import SamplingParams
 from kwen.engine.stopping import StopScanner
 from kwen.text.tokenizer import StreamDecoder, Tokenizer
 
+_CLOSING = 64  # tokens: room for the ends of strings and objects, and for required keys that are still to come
+
 
 class Request:
     """A prompt, its parameters, and what has been generated for it so far.
@@ -26,6 +28,7 @@ class Request:
         self.finish_reason: FinishReason | None = None
         self.stop_reason: int | str | None = None
         self.constraint: Constraint | None = None
+        self._closing = min(_CLOSING, params.max_new_tokens // 2)  # with so many tokens left, constrained text is closed
         self._tokenizer = tokenizer
         self._text = _IncrementalText(tokenizer, params.stop) if incremental or params.stop else None
 
@@ -50,15 +53,18 @@ class Request:
             if stop is not None:
                 self._end("stop", stop)
                 return True
-        if self.constraint is not None and self.constraint.advance(token):
+        left = self.params.max_new_tokens - len(self.token_ids)
+        if self.constraint is not None and self.constraint.advance(token, left <= self._closing):
             self._end("stop", None)
             return True
-        if len(self.token_ids) >= self.params.max_new_tokens:
+        if left <= 0:
             self._end("length", None)
             return True
         return False
 
     def _end(self, finish_reason: FinishReason, stop_reason: int | str | None) -> None:
+        if self.constraint is not None and self.constraint.closed:
+            finish_reason, stop_reason = "length", None
         self.finish_reason, self.stop_reason, self.constraint = finish_reason, stop_reason, None
         if self._text is None:
             return

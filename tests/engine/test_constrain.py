@@ -199,12 +199,39 @@ def test_every_answer_under_a_made_up_schema_is_valid(padded_generator: Generato
         jsonschema.validate(json.loads(completion.text), schema)
 
 
-def test_a_recursive_schema_gives_valid_trees_or_is_cut(padded_generator: Generator) -> None:
+def test_a_recursive_schema_gives_valid_trees(padded_generator: Generator) -> None:
     completions = answers(padded_generator, Grammar.from_json_schema(TREE), count=16, tokens=200)
-    ended = [one for one in completions if one.finish_reason == "stop"]
-    assert ended
-    for one in ended:
+    assert {one.finish_reason for one in completions} == {"stop", "length"}
+    for one in completions:
         jsonschema.validate(json.loads(one.text), TREE)
+
+
+WORDY: dict[str, Any] = {
+    "type": "object",
+    "properties": {"说": {"type": "string"}, "list": {"type": "array", "items": {"type": "string"}}, "n": {"type": "number"}},
+    "required": ["说", "list", "n"],
+}
+
+
+def test_json_and_calls_are_whole_when_their_tokens_run_out(padded_generator: Generator) -> None:
+    talker = {"type": "function", "function": {"name": "talk", "parameters": WORDY}}
+    for completion in answers(padded_generator, Grammar.from_json_schema(WORDY), tokens=100):
+        assert completion.finish_reason == "length" and len(completion.token_ids) <= 100
+        jsonschema.validate(json.loads(completion.text), WORDY)
+    for parallel in (True, False):
+        grammar = Grammar.tool_calls([talker], "hermes", required=True, parallel=parallel)
+        for completion in answers(padded_generator, grammar, tokens=150):
+            assert completion.finish_reason == "length" and completion.stop_reason is None
+            (call,) = calls_of(completion.text)
+            jsonschema.validate(call[1], WORDY)
+    for completion in answers(padded_generator, Grammar.tool_calls([talker], "react", required=True), tokens=150):
+        jsonschema.validate(json.loads(completion.text.split("Action Input: ")[1]), WORDY)
+
+
+def test_free_text_is_not_closed_when_its_tokens_run_out(padded_generator: Generator) -> None:
+    short, longer = (answers(padded_generator, Grammar.tool_calls(TOOLS, "hermes"), tokens=count) for count in (80, 200))
+    assert any(len(one.token_ids) == 80 for one in short)
+    assert [one.token_ids for one in short] == [one.token_ids[:80] for one in longer]
 
 
 def test_a_pattern_matches_the_whole_answer(padded_generator: Generator) -> None:
