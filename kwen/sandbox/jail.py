@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from kwen.sandbox import forkserver, seccomp
-from kwen.sandbox.tools import Tool, installed_tools, jail_command, no_tool_error
+from kwen.sandbox.tools import Tool, installed_tools, jail_command, no_tool_error, server_code
 
 _START_S = 20.0  # for a jail to come up on a busy machine; it takes some 30 ms on an idle one
 _GRACE_S = 0.9  # for the supervisor's report to arrive after a program's time is over
@@ -53,7 +53,7 @@ class Jail:
     """
 
     def __init__(
-        self, tool: Tool, with_proc: bool = True, preload: Sequence[str] = (), show: Sequence[str] = ()
+        self, tool: Tool, with_proc: bool = True, prelude: str = "", show: Sequence[str] = ()
     ) -> None:
         self._process = subprocess.Popen(
             jail_command(tool, with_proc, show=show),
@@ -66,9 +66,8 @@ class Jail:
             start_new_session=True,
         )
         try:
-            names = ",".join(preload).encode()
-            rules = seccomp.filter_bytes()
-            self._send(forkserver.HELLO.pack(len(rules), len(names)) + rules + names)
+            rules, first = seccomp.filter_bytes(), prelude.encode()
+            self._send(server_code() + forkserver.HELLO.pack(len(rules), len(first)) + rules + first)
             self._receive(1, time.monotonic() + _START_S)
         except JailDied as error:
             raise JailDied(self._last_words() or str(error)) from None

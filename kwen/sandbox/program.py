@@ -39,7 +39,7 @@ def run_many(
     timeout_s: float = 5.0,
     memory_mb: int = 512,
     workers: int | None = None,
-    preload: Sequence[str] = (),
+    prelude: str = "",
     show: Sequence[str] = (),
     unsafe: bool = False,
     progress: Progress = silent,
@@ -47,8 +47,9 @@ def run_many(
     """Run each program once; results in the order of `programs`. Scores hundreds of small programs a second or two.
 
     `workers` jails run side by side (default: one a core), each with one fork server that forks an interpreter for every
-    program. `preload` names modules of the standard library that the fork server imports once for all, `show` further files and
-    folders of the host that programs may read (another language's interpreter), each at its own path.
+    program. `prelude` is trusted Python text that the fork server runs once for all (imports, functions): every program starts
+    with its names. `show` names further files and folders of the host that programs may read (another language's interpreter),
+    each at its own path.
 
     What a program gets: the standard library; its text in /tmp/program.py, its input on stdin; an empty /tmp (64 MiB, with
     /dev/shm in it), which ends with it. `timeout_s` of wall time, and of CPU time for each process; `memory_mb` of address
@@ -80,7 +81,8 @@ def run_many(
         raise UserError(f"sandbox: {len(programs)} programs but {len(inputs)} stdins: give one for each")
     if unsafe:
         print(UNSAFE_WARNING, file=sys.stderr, flush=True)
-        return [_run_unprotected(code, stdin, timeout_s, memory_mb) for code, stdin in zip(programs, inputs, strict=True)]
+        codes = [f"{prelude}\n".encode() + _bytes(code) for code in programs]
+        return [_run_unprotected(code, stdin, timeout_s, memory_mb) for code, stdin in zip(codes, inputs, strict=True)]
     working_tool()  # its UserError, if any, before any thread
     tasks: queue.SimpleQueue[int] = queue.SimpleQueue()
     finished: queue.SimpleQueue[tuple[int, Result | BaseException]] = queue.SimpleQueue()
@@ -93,7 +95,7 @@ def run_many(
             jail = None
             while (index := _next(tasks)) is not None:
                 try:
-                    jail = jail or stack.enter_context(Jail(*working_tool(), preload, show))
+                    jail = jail or stack.enter_context(Jail(*working_tool(), prelude, show))
                     finished.put((index, jail.run(_bytes(programs[index]), _bytes(inputs[index]), timeout_s, memory_mb)))
                 except JailDied as died:
                     stack.close()
@@ -135,12 +137,12 @@ def _bytes(text: str | bytes) -> bytes:
     return text.encode(errors="replace") if isinstance(text, str) else text
 
 
-def _run_unprotected(code: str, stdin: str | bytes, timeout_s: float, memory_mb: int) -> Result:
+def _run_unprotected(code: bytes, stdin: str | bytes, timeout_s: float, memory_mb: int) -> Result:
     """Run a program as an ordinary child process, with limits on time, memory, file size and output only."""
     with tempfile.TemporaryDirectory(prefix="kwen-unsafe-") as folder:
         script = os.path.join(folder, "program.py")
         with open(script, "wb") as file:
-            file.write(_bytes(code))
+            file.write(code)
         with open(f"{folder}/out", "w+b") as out, open(f"{folder}/err", "w+b") as err, open(f"{folder}/in", "w+b") as source:
             source.write(_bytes(stdin))
             source.seek(0)

@@ -15,7 +15,7 @@ from kwen.verify import harness
 _PYTHON_LABELS = ("", "python", "python3", "py", "python2", "pycon")
 _DEFINITIONS = ("def ", "async def ", "class ")
 # Imported once per jail instead of once per program: what small programs use most.
-_COMMON_MODULES = ("typing", "collections", "math", "re", "itertools", "functools", "heapq", "string")
+_COMMON_MODULES = "typing, collections, math, re, itertools, functools, heapq, string"
 
 
 def extract_code(text: str, entry_point: str | None = None) -> str:
@@ -84,7 +84,7 @@ def passes(
 
     Raises UserError for tests that are not Python, naming their index, and where there is no sandbox.
     """
-    program = Path(harness.__file__).read_text(encoding="utf-8")
+    prelude = f"import {_COMMON_MODULES}\n{Path(harness.__file__).read_text(encoding='utf-8')}"
     tokens = [secrets.token_bytes(16).hex() for _ in candidates]
     inputs = []
     for index, ((code, tests), token) in enumerate(zip(candidates, tokens, strict=True)):
@@ -92,13 +92,27 @@ def passes(
         parts = [part.encode(errors="replace") for part in (" ".join(modules), code, guarded, token)]
         inputs.append(b"".join(b"%d\n%b" % (len(part), part) for part in parts))
     results = run_many(
-        [program] * len(inputs), inputs, timeout_s, memory_mb, workers, preload=_COMMON_MODULES, unsafe=unsafe, progress=progress
+        ["main()"] * len(inputs), inputs, timeout_s, memory_mb, workers, prelude, unsafe=unsafe, progress=progress
     )
     return [result.stdout == token for result, token in zip(results, tokens, strict=True)]
 
 
 class _GuardEquality(ast.NodeTransformer):
-    """`left == right` becomes `_kwen_same(left, right)`, `left != right` its negation."""
+    """`left == right` becomes `_kwen_same(left, right)`, `left != right` its negation; `imported` are the modules on the way."""
+
+    def __init__(self) -> None:
+        self.imported: list[str] = []
+
+    def visit_Import(self, node: ast.Import) -> ast.Import:
+        """`import a, b`."""
+        self.imported += [alias.name for alias in node.names]
+        return node
+
+    def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.ImportFrom:
+        """`from a import b`."""
+        if node.module and not node.level:
+            self.imported.append(node.module)
+        return node
 
     def visit_Compare(self, node: ast.Compare) -> ast.expr:
         """One comparison; chains stay as they are."""
@@ -115,14 +129,10 @@ def _prepare(tests: str, index: int) -> tuple[list[str], str]:
         tree = ast.parse(tests)
     except (SyntaxError, ValueError, RecursionError) as error:
         raise UserError(f"code tests: the tests of candidate {index} are not Python ({error}): correct the data set") from None
-    names: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            names.append(node.module)
-    known = [name for name in dict.fromkeys(names) if name.split(".")[0] in sys.stdlib_module_names and _exists(name)]
-    return known, ast.unparse(ast.fix_missing_locations(_GuardEquality().visit(tree)))
+    guard = _GuardEquality()
+    guarded = ast.unparse(guard.visit(tree))
+    names = dict.fromkeys(guard.imported)
+    return [name for name in names if name.split(".")[0] in sys.stdlib_module_names and _exists(name)], guarded
 
 
 def _exists(module: str) -> bool:

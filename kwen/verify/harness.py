@@ -1,4 +1,4 @@
-"""Runs inside the sandbox: candidate code, then tests, then a token on the real stdout if, and only if, all tests passed.
+"""Runs inside the sandbox (`main`): candidate code, then tests, then a token on the real stdout if and only if all passed.
 
 Its stdin holds, each after its length in ASCII digits and a line end: names of modules that the tests import; the candidate;
 the tests; the token. Tests and token are read only when the candidate's module has ended. See `code_tests.passes` for what
@@ -95,7 +95,3 @@ def main() -> None:
     load("tests", part(), {**given, "__builtins__": plain, "_kwen_same": same})
     write(real_stdout, part())
     leave(0)
-
-
-if __name__ == "__main__":
-    main()

@@ -101,10 +101,18 @@ def test_a_programs_memory_holds_nothing_of_an_earlier_one() -> None:
     assert results[1].stdout == "True True\n"
 
 
+@pytest.mark.parametrize("unsafe", [False, True])
+def test_every_program_starts_with_the_names_of_the_prelude_as_they_were(unsafe: bool) -> None:
+    prelude = "import math\nseen = []\ndef note(x):\n    seen.append(x)\n    print(seen, math.floor(x), __name__)\n"
+    programs = ["note(1.5)", "note(2.5)\nseen = 0", "note(3.5)\nprint(seen)"]
+    results = run_many(programs, workers=1, prelude=prelude, unsafe=unsafe)
+    assert [one.stdout for one in results] == ["[1.5] 1 __main__\n", "[2.5] 2 __main__\n", "[3.5] 3 __main__\n[3.5]\n"]
+
+
 def test_results_keep_their_order_and_progress_is_told() -> None:
     seen: list[float] = []
     programs = [f"print({i})" for i in range(40)]
-    results = run_many(programs, workers=3, preload=["math"], progress=lambda done, total, **facts: seen.append(done / total))
+    results = run_many(programs, workers=3, progress=lambda done, total, **facts: seen.append(done / total))
     assert [result.stdout for result in results] == [f"{i}\n" for i in range(40)]
     assert len(seen) == 40 and seen == sorted(seen) and seen[-1] == 1
     assert run_many([]) == []
