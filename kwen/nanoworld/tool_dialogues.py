@@ -23,13 +23,14 @@ from kwen.text.control import as_json, tools_text
 CHINESE_SHARE = 0.4
 """The share of dialogues and documents that are in Chinese."""
 TOOL_DIALOGUE_MIX: dict[str, float] = {
-    "one": 36, "two": 20, "three": 8, "four": 4, "unneeded": 16, "missing": 12, "interpreter": 20,
+    "one": 40, "two": 20, "three": 8, "four": 6, "unneeded": 16, "missing": 12, "interpreter": 16,
 }  # fmt: skip
 """How often each kind of task comes in dialogues, as relative weights."""
 TOOL_DOCUMENT_MIX: dict[str, float] = {"tools": 2, "call": 4, "result": 2, "whole": 4}
 """How often each kind of document comes: a list of tools, a request with its call, a result with its answer, all of it."""
 _INVENTED_SHARE, _INVENTED = 0.4, 6  # how often dialogues are about tools that exist for once, and how many there are then
-_REQUESTS = (1, 1, 2, 3)  # how many requests a conversation has: told once, tools serve them all
+_REQUESTS = (1, 1, 2)  # how many requests a conversation has: told once, tools serve them all
+_LONG = ("three", "four", "interpreter")  # what fills a conversation by itself
 _RENAMED_SHARE = 0.2  # how often a tool has an invented name
 _SYSTEM_SHARE = 0.05  # the share of dialogues with a system message of their own
 _KEEP_THEIR_NAMES = ("python", "calculator")
@@ -55,7 +56,7 @@ def tool_dialogues(
     mix: Mapping[str, float] = TOOL_DIALOGUE_MIX,
     world_seed: int = 0,
 ) -> Iterator[ToolDialogue]:
-    """`count` training dialogues of one to three requests with tools, each a pure function of (seed, its number, mix, world). Raises
+    """`count` training dialogues of one or two requests with tools, each a pure function of (seed, its number, mix, world). Raises
     UserError for a mix that cannot be drawn from.
     """
     world = build_world(world_seed)
@@ -86,17 +87,17 @@ def draw_tasks(
     kind: Any = rng.choices(kinds, cum_weights=weights)[0]
     box = toolbox("train")
     if kind == "interpreter":
-        return _of_interpreter(rng, world, requests, split)
-    if kind not in ("three", "four") and rng.random() < _INVENTED_SHARE:
+        return _of_interpreter(rng, world, split)
+    if kind not in _LONG and rng.random() < _INVENTED_SHARE:
         box = with_invented(box, rng, _INVENTED)
     language: Language = "zh" if rng.random() < CHINESE_SHARE else "en"
     names = Names(split, world.taken_names)
     at = Setting(rng, world, language, names, box)
     drawn = [draw_task(at, kind)]
     offered = drawn[0].tools
-    for _ in range(requests - 1):
+    for _ in range(requests - 1 if kind not in _LONG else 0):
         kind = rng.choices(kinds, cum_weights=weights)[0]
-        if task := another_task(at, kind if kind not in ("three", "four", "interpreter") else "one", offered):
+        if task := another_task(at, kind if kind not in _LONG else "one", offered):
             drawn.append(task)
     new = {tool: tool for tool in offered}
     for tool in offered:
@@ -111,15 +112,15 @@ def draw_tasks(
     return [*renamed], [replace(box.tools[tool], name=new[tool]) for tool in offered]
 
 
-def _of_interpreter(rng: random.Random, world: World, requests: int, split: Split) -> tuple[list[Task], list[WorldTool]]:
-    """Tasks for a code interpreter, which is offered alone or with a tool that does other work."""
+def _of_interpreter(rng: random.Random, world: World, split: Split) -> tuple[list[Task], list[WorldTool]]:
+    """A task for a code interpreter, which is offered alone or with a tool that does other work."""
     language: Language = "zh" if rng.random() < CHINESE_SHARE else "en"
     names = Names(split, world.taken_names)
-    tasks: list[Task] = [draw_interpreter_task(rng, pick(rng, INTERPRETER_KINDS), language, names) for _ in range(requests)]
+    task = draw_interpreter_task(rng, pick(rng, INTERPRETER_KINDS), language, names)
     others = [name for name in toolbox("train").asked if not can_replace("python", name)]
     offered = ["python", *([pick(rng, others)] if rng.random() < 0.5 else [])]
     rng.shuffle(offered)
-    return tasks, [TOOLS[name] for name in offered]
+    return [task], [TOOLS[name] for name in offered]
 
 
 def _joined(tasks: Sequence[Task]) -> list[dict[str, Any]]:
@@ -142,7 +143,7 @@ def tool_documents(
     world = build_world(world_seed)
     names, weights = checked_mix(kinds, TOOL_DOCUMENT_MIX)
     asked_of_part = checked_mix({"one": 3, "two": 1}, TOOL_DIALOGUE_MIX)
-    asked_of_whole = checked_mix({"one": 6, "two": 2, "interpreter": 1}, TOOL_DIALOGUE_MIX)
+    asked_of_whole = checked_mix({"one": 6, "two": 2, "interpreter": 2}, TOOL_DIALOGUE_MIX)
     for number in range(count):
         rng = random.Random(f"{seed}/tool_documents/{split}/{number}")
         kind = rng.choices(names, cum_weights=weights)[0]

@@ -21,6 +21,17 @@ _INVENTED_VALUES = (
     "number 2 99 kg 公斤",
 )
 
+# Questions about a tool that exists for once: for training, and the one that is held out.
+_ASKED = (
+    ("What is the {item} of the {job} {x}?", "What {item} is there for the {job} {x}?", "{x} has what {item}?",
+     "How about the {item} of {x}?", "Do you know which {item} {x} has?", "Look up {x}: what {item}?"),
+    "Which {item} has the {job} {x}?",
+)  # fmt: skip
+_ASKED_CHINESE = (
+    ("{job}{x}的{item}是什么？", "{x}的{item}是哪个？", "{x}用哪种{item}？", "你知道{x}的{item}吗？", "{item}呢，{job}{x}的？"),
+    "{job}{x}有什么{item}？",
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -65,8 +76,10 @@ def with_invented(box: Toolbox, rng: random.Random, count: int) -> Toolbox:
     for place, item in enumerate(rng.sample([item for item in ITEMS if item.one not in TOOLS], count)):
         job, chinese_job = pick(rng, JOBS)
         values = _INVENTED_VALUES[place % len(_INVENTED_VALUES)]
-        asked = (f"What is the {item.one} of the {job} {{x}}?", f"Which {item.one} has the {job} {{x}}?")
-        asked_chinese = (f"{chinese_job}{{x}}的{item.chinese}是什么？", f"{chinese_job}{{x}}有什么{item.chinese}？")
+        asked, asked_chinese = (
+            (pick(rng, ways[0]).format(item=thing, job=who, x="{x}"), ways[1].format(item=thing, job=who, x="{x}"))
+            for ways, thing, who in ((_ASKED, item.one, job), (_ASKED_CHINESE, item.chinese, chinese_job))
+        )
         made[item.one] = Record(
             item.one, job, f"{item.one} of a {job}", f"{chinese_job}的{item.chinese}", values,
             f"the {item.one} of {{x}}", f"{{x}}的{item.chinese}", asked, asked_chinese,

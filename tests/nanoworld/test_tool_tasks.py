@@ -207,20 +207,21 @@ def test_dialogues_call_what_they_offer_and_never_a_held_out_tool(dialogues: lis
         assert not held_out & set(offered) and not described & {tool["description"] for tool in offered.values()}
         called = [message["tool_calls"][0]["function"] for message in dialogue.messages if "tool_calls" in message]
         steps = [CALLS.get(kind, 0) for kind in dialogue.kinds]
-        assert len(called) == sum(steps) and 1 <= len(steps) <= 3
+        assert len(called) == sum(steps) and 1 <= len(steps) <= 2
         said = [str(message["content"]) for message in dialogue.messages if message["role"] == "user"]
         assert len(said) == len(steps) and validate_messages(dialogue.messages)
         for function in called:
             assert list(json.loads(function["arguments"])) == list(offered[function["name"]]["parameters"]["properties"])
         once += not set(offered) & set(TOOLS)
     assert once > 0.2 * len(dialogues)
-    assert sum(len(dialogue.kinds) for dialogue in dialogues) > 1.6 * len(dialogues)
+    assert sum(len(dialogue.kinds) for dialogue in dialogues) > 1.15 * len(dialogues)
 
 
 def test_documents_are_pure_short_and_never_about_held_out_tools() -> None:
     made = list(tool_documents(0, "train", 600))
     assert made == list(tool_documents(0, "train", 600)) and {one.kind for one in made} == set(TOOL_DOCUMENT_MIX)
-    assert not {one.text for one in made} & {one.text for one in tool_documents(0, "held_out", 300)}
+    named = {one.text for one in made if one.kind != "result"}  # a result may be a bare number, of either split
+    assert not named & {one.text for one in tool_documents(0, "held_out", 300)}
     held_out = [f"): {TOOLS[name].description_en}" for name in tool_names("held_out")]
     for document in made:
         assert 20 < len(document.text) < 1_600 and not any(text in document.text for text in held_out)
