@@ -1,6 +1,12 @@
-"""Conversations for SFT: where they come from, and how they become token ids with their loss mask."""
+"""Conversations for SFT: where they come from, and how they become token ids with their loss mask.
 
+    sources -> conversations -> each rank tokenizes its part -> the documents of all parts, in order
+"""
+
+import json
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -9,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from kwen.align.readers import LeftOut, Row, kind_of, list_of, read_rows, text_of
 from kwen.errors import UserError
+from kwen.files import write_json
 from kwen.nanoworld.code_tasks import LEVELS, Level, code_dialogues
 from kwen.nanoworld.dialogues import dialogues
 from kwen.nanoworld.maths_tasks import KINDS as MATHS_KINDS
@@ -93,6 +100,10 @@ class ChatFile(BaseModel):
 
 
 ChatSource = Annotated[NanoworldSource | ChatFile, Field(discriminator="kind")]
+_MOST_ROWS = 1 << 40  # of a source: a conversation's number over all sources begins with its source's
+Part = tuple[int, int]
+"""Which conversations: from the first number on, in steps of the second."""
+WHOLE: Part = (0, 1)
 
 
 class Conversation(NamedTuple):
@@ -103,27 +114,29 @@ class Conversation(NamedTuple):
     tools: Sequence[Mapping[str, Any]] | None = None
 
 
-def conversations(source: ChatSource, seed: int) -> Iterator[Conversation]:
-    """Every conversation of `source`.
+def conversations(source: ChatSource, seed: int, part: Part = WHOLE) -> Iterator[Conversation]:
+    """Every conversation of `source`, or a part of them.
 
     Raises UserError with the place for rows that are not of the source's kind, and for a file of mixed kinds.
     """
+    first, step = part
     if isinstance(source, ChatFile):
-        yield from _of_file(source)
+        yield from islice(_of_file(source), first, None, step)
     else:
-        for number, (messages, tools) in enumerate(_of_nanoworld(source, seed)):
+        numbers = range(first, source.count, step)
+        for number, (messages, tools) in zip(numbers, _of_nanoworld(source, seed, numbers), strict=True):
             yield Conversation(f"{source.kind} dialogue {number}", messages, tools)
 
 
-def _of_nanoworld(source: NanoworldSource, seed: int) -> Iterator[tuple[Sequence[Mapping[str, Any]], Any]]:
-    """Messages and tools of each dialogue."""
+def _of_nanoworld(source: NanoworldSource, seed: int, numbers: range) -> Iterator[tuple[Sequence[Mapping[str, Any]], Any]]:
+    """Messages and tools of the dialogues with these numbers."""
     if isinstance(source, NanoworldTools):
-        return ((dialogue.messages, dialogue.tools) for dialogue in tool_dialogues(seed, source.count))
+        return ((dialogue.messages, dialogue.tools) for dialogue in tool_dialogues(seed, numbers))
     if isinstance(source, NanoworldCode):
-        return ((dialogue.messages, None) for dialogue in code_dialogues(seed, source.count, source.levels, source.javascript))
+        return ((dialogue.messages, None) for dialogue in code_dialogues(seed, numbers, source.levels, source.javascript))
     if isinstance(source, NanoworldMaths):
-        return ((dialogue.messages, None) for dialogue in maths_dialogues(seed, source.count, source.kinds))
-    return ((dialogue.messages, None) for dialogue in dialogues(seed, source.count))
+        return ((dialogue.messages, None) for dialogue in maths_dialogues(seed, numbers, source.kinds))
+    return ((dialogue.messages, None) for dialogue in dialogues(seed, numbers))
 
 
 def _of_file(source: ChatFile) -> Iterator[Conversation]:
@@ -185,28 +198,50 @@ class DocumentBuilder:
         return Documents(tokens, offsets, trained, *lengths)
 
 
+@dataclass(frozen=True)
+class Tokenized:
+    """A part of the conversations as documents with loss masks, and what was left out: each by its number over all sources."""
+
+    kept: dict[int, tuple[np.ndarray, np.ndarray]]  # token ids, and which of them carry loss
+    left_out: dict[int, tuple[str, str]]  # the reason, and the place
+
+    def save(self, folder: Path) -> None:
+        """Write it as plain files, from where another process loads it."""
+        folder.mkdir(parents=True, exist_ok=True)
+        documents = _documents([*self.kept.values()])
+        documents.save(folder)
+        np.save(folder / "numbers.npy", np.asarray([*self.kept], np.int64))
+        write_json(folder / "left_out.json", [*self.left_out.items()])
+
+    @classmethod
+    def load(cls, folder: Path) -> "Tokenized":
+        """What `save` wrote."""
+        documents, numbers = Documents.load(folder), np.load(folder / "numbers.npy", allow_pickle=False).tolist()
+        assert documents.trained is not None
+        cuts = documents.offsets[1:-1]
+        rows = zip(np.split(documents.tokens, cuts), np.split(documents.trained, cuts), strict=True)
+        left_out = json.loads((folder / "left_out.json").read_text(encoding="utf-8"))
+        return cls(dict(zip(numbers, rows, strict=False)), {number: (reason, where) for number, (reason, where) in left_out})
+
+
 def tokenize_conversations(
-    sources: list[ChatSource],
+    sources: Sequence[ChatSource],
     tokenizer: Tokenizer,
     *,
     seed: int,
     masking: Masking,
     longest: int,
+    part: Part = WHOLE,
     progress: Progress = silent,
-) -> tuple[Documents, dict[str, Any]]:
-    """All conversations as documents with loss masks, and their counts.
-
-    A conversation longer than `longest` tokens is left out and counted (`too_long`), never cut: cut, it would teach not to
-    end. So is one without an assistant message or with an empty one (`no_answer`, `empty_answer`); `left_out` is then a line
-    that says how many and where the first stands. Raises UserError with the place for rows that cannot be read, and when
-    none remains.
-    """
-    builder = DocumentBuilder()
-    left_out = LeftOut("too_long", "no_answer", "empty_answer")
-    for source in sources:
-        for where, messages, tools in conversations(source, seed):
+) -> Tokenized:
+    """`part` of the conversations of each source. Raises UserError with the place for rows that cannot be read."""
+    made = Tokenized({}, {})
+    for place, source in enumerate(sources):
+        first, step = part
+        for turn, (where, messages, tools) in enumerate(conversations(source, seed, part)):
+            number = place * _MOST_ROWS + first + turn * step
             if flaw := _flaw(messages):
-                left_out.add(flaw, where)
+                made.left_out[number] = flaw, where
                 continue
             try:
                 rendered = render_conversation(messages, tokenizer, masking, tools)
@@ -214,25 +249,46 @@ def tokenize_conversations(
                 raise UserError(f"{where}: {error}") from None
             require_trained_tokens(rendered, where)
             if len(rendered.token_ids) > longest:
-                left_out.add("too_long", where)
+                made.left_out[number] = "too_long", where
                 continue
-            builder.add(rendered.token_ids, rendered.loss_mask)
-            if len(builder) % 1000 == 0:
-                progress(0, 1, conversations=len(builder))
-    if not len(builder):
+            made.kept[number] = np.asarray(rendered.token_ids, np.int32), np.asarray(rendered.loss_mask, np.bool_)
+            if len(made.kept) % 1000 == 0:
+                progress(0, 1, conversations=len(made.kept) * step)
+    return made
+
+
+def as_documents(parts: Sequence[Tokenized], longest: int) -> tuple[Documents, dict[str, Any]]:
+    """All parts as the documents of one training set in the conversations' order, and their counts.
+
+    A conversation longer than `longest` tokens is left out and counted (`too_long`), never cut: cut, it would teach not to
+    end. So is one without an assistant message or with an empty one (`no_answer`, `empty_answer`); `left_out` is then a line
+    that says how many and where the first stands. Raises UserError when none remains.
+    """
+    kept = {number: row for part in parts for number, row in part.kept.items()}
+    left_out = LeftOut("too_long", "no_answer", "empty_answer")
+    for _, (reason, where) in sorted(item for part in parts for item in part.left_out.items()):
+        left_out.add(reason, where)
+    if not kept:
         raise UserError(
             f"no conversation of at most {longest} tokens in the SFT data (left out: {str(left_out) or 'none'}); "
             "correct the data, or raise sequence_length where they are too long"
         )
-    documents = builder.documents()
+    documents = _documents([kept[number] for number in sorted(kept)])
     assert documents.trained is not None
     counts: dict[str, Any] = {
-        "conversations": len(builder),
+        "conversations": len(kept),
         **left_out.counts,
         "data_tokens": len(documents.tokens),
         "data_trained_tokens": int(documents.trained.sum()),
     }
     return documents, counts | ({"left_out": str(left_out)} if str(left_out) else {})
+
+
+def _documents(rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> Documents:
+    """Rows of token ids and their loss masks as documents."""
+    tokens, trained = ([np.zeros(0, kind), *(row[column] for row in rows)] for column, kind in ((0, np.int64), (1, np.bool_)))
+    offsets = np.cumsum([0, *(len(row) for row, _ in rows)])
+    return Documents(np.concatenate(tokens), offsets, np.concatenate(trained))
 
 
 def _flaw(messages: Sequence[Mapping[str, Any]]) -> str:

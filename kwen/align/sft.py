@@ -10,7 +10,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from kwen.align.chat_model import Show, chat_tokenizer, check_training, write_chat_model
-from kwen.align.datasets import ChatSource, tokenize_conversations
+from kwen.align.datasets import ChatSource, Tokenized, as_documents, tokenize_conversations
 from kwen.align.lora import LoRAConfig, add_lora
 from kwen.files import folder_aside, write_json, write_text
 from kwen.model.formats.checkpoint import build_model
@@ -108,14 +108,10 @@ def _finetune(
     """One stage: the model at `base` into `out`, and its metrics and counts."""
     work.mkdir(parents=True, exist_ok=True)
     tokenizer = chat_tokenizer(base, config.default_system)
-    documents, counts = tokenize_conversations(
-        stage.data,
-        tokenizer,
-        seed=seed,
-        masking=config.masking,
-        longest=stage.training.sequence_length,
-        progress=progress,
-    )
+    told = {"config": config, "stage": stage, "seed": seed, "base": base, "work": work}
+    own = ranks.run(tokenize_rank, told, progress)
+    others = [Tokenized.load(work / _part(rank)) for rank in range(1, ranks.world)]
+    documents, counts = as_documents([own, *others], stage.training.sequence_length)
     check_training(base, stage.training, config.lora, ranks, documents, tokenizer, show)
     documents.save(work)
     settings = {"config": stage.training.model_dump(), "lora": config.lora and config.lora.model_dump()}
@@ -124,6 +120,28 @@ def _finetune(
     write_chat_model(out, model, tokenizer, work, base=base, lora=config.lora)
     write_json(out / "data.json", counts)
     return metrics | counts
+
+
+def tokenize_rank(
+    group: Group, *, config: SFTConfig, stage: SFTStage, seed: int, base: Path, work: Path, progress: Progress
+) -> Tokenized:
+    """One rank's part of the conversations; the ranks after the first leave theirs in `work`."""
+    part = tokenize_conversations(
+        stage.data,
+        chat_tokenizer(base, config.default_system),
+        seed=seed,
+        masking=config.masking,
+        longest=stage.training.sequence_length,
+        part=(group.rank, group.world),
+        progress=progress,
+    )
+    if group.rank:
+        part.save(work / _part(group.rank))
+    return part
+
+
+def _part(rank: int) -> str:
+    return f"part-{rank}"
 
 
 def _added(stages: list[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:

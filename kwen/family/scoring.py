@@ -5,6 +5,7 @@ models and tasks -> shared by the ranks -> scores and answers, kept in the scrat
 
 import json
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,27 +55,30 @@ def score_units(
     work: Path,
     progress: Progress,
 ) -> None:
-    """One rank's part of `make_evals`: the scores of the units of (model, task) dealt to it, but for those that are kept."""
+    """One rank's part of `make_evals`: the scores of the units of (model, task) that it takes, but for those that are kept."""
     from kwen.engine.language_model import load
     from kwen.evals.run import evaluate
 
-    dealt = [pair for unit in group.deal(units) for pair in unit]
-    for index, (name, task) in enumerate(dealt):
-        kept = _kept(work, name, task)
-        if not kept.is_file():
-            lm = load(folders[name], device=group.device)
-            told = part_of(progress, index, len(dealt), model=name)
-            reads = task == "perplexity"  # the corpus's held-out text, whole, whatever the limit
-            places: dict[str, Any] = {"data": folders["corpus"]} if reads else {"data": config.data, "limit": config.limit}
-            result = evaluate(lm, [task], out=work / "answers" / name, baselines=True, progress=told, **places)
-            write_json(kept, result[task])
+    pairs = [pair for unit in units for pair in unit]
+    places = accumulate(map(len, units), initial=0)
+    for place, unit in group.hand_out([*zip(places, units, strict=False)], work):
+        for index, (name, task) in enumerate(unit, place):
+            kept = _kept(work, name, task)
+            if not kept.is_file():
+                lm = load(folders[name], device=group.device)
+                told = part_of(progress, index, len(pairs), model=name)
+                reads = task == "perplexity"  # the corpus's held-out text, whole, whatever the limit
+                source: dict[str, Any] = {"data": folders["corpus"]} if reads else {"data": config.data, "limit": config.limit}
+                result = evaluate(lm, [task], out=work / "answers" / name, baselines=True, progress=told, **source)
+                write_json(kept, result[task])
 
 
 def _units(asked: Mapping[str, Sequence[str]]) -> list[list[tuple[str, str]]]:
-    """What ranks share: text model by model, a task with all its models, so that one rank alone makes its baseline."""
+    """What ranks share, the tasks of most models first: text model by model, a task with all its models, so that one rank alone
+    makes its baseline."""
     answering = {task: [(name, task) for name in asked if task in asked[name]] for tasks in asked.values() for task in tasks}
     reading = answering.pop("perplexity", [])
-    return [*answering.values(), *([pair] for pair in reading)]
+    return [*sorted(answering.values(), key=len, reverse=True), *([pair] for pair in reading)]
 
 
 def _kept(work: Path, model: str, task: str) -> Path:

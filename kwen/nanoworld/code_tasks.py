@@ -21,7 +21,7 @@ from kwen.nanoworld.code_step import CodeLanguage, Kind
 from kwen.nanoworld.dialogues import Dialogue
 from kwen.nanoworld.documents import CHINESE_SHARE
 from kwen.nanoworld.functions import FAMILIES, PARAMETERS, write
-from kwen.nanoworld.names import Language, Names, Split, pick
+from kwen.nanoworld.names import Language, Names, Numbers, Split, numbers_of, pick
 from kwen.nanoworld.world import build_world
 
 Level = Literal[1, 2, 3]
@@ -159,7 +159,7 @@ def checked_levels(levels: Sequence[Level]) -> list[Level]:
 
 
 def code_dialogues(
-    seed: int, count: int, levels: Sequence[Level] = LEVELS, javascript: float = 0.25, world_seed: int = 0
+    seed: int, count: Numbers, levels: Sequence[Level] = LEVELS, javascript: float = 0.25, world_seed: int = 0
 ) -> Iterator[Dialogue]:
     """`count` training dialogues, one request and its code each; a level as often as it stands in `levels`.
 
@@ -169,7 +169,7 @@ def code_dialogues(
     if not 0 <= javascript <= 1:
         raise UserError(f"nanoworld code: javascript is {javascript}: give a share from 0 to 1")
     names = Names("train", build_world(world_seed).taken_names)
-    for number in range(count):
+    for number in numbers_of(count):
         rng = random.Random(f"{seed}/code dialogues/{number}")
         level = pick(rng, wanted)
         code_language: CodeLanguage = "javascript" if rng.random() < javascript else "python"

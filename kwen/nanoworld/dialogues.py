@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from kwen.nanoworld import comparisons, facts, functions, maths, reading, talk
 from kwen.nanoworld.asking import phrasings
 from kwen.nanoworld.documents import CHINESE_SHARE, checked_mix
-from kwen.nanoworld.names import Language, Names, pick
+from kwen.nanoworld.names import Language, Names, Numbers, numbers_of, pick
 from kwen.nanoworld.talk import Exchange
 from kwen.nanoworld.world import World, build_world
 
@@ -78,12 +78,12 @@ def _follow_up(rng: random.Random, world: World, language: Language) -> list[Exc
     return exchanges
 
 
-def dialogues(seed: int, count: int, mix: Mapping[str, float] = DIALOGUE_MIX, world_seed: int = 0) -> Iterator[Dialogue]:
+def dialogues(seed: int, count: Numbers, mix: Mapping[str, float] = DIALOGUE_MIX, world_seed: int = 0) -> Iterator[Dialogue]:
     """`count` training dialogues, each a pure function of (seed, its number, mix, world). `mix` is as for `documents`."""
     world = build_world(world_seed)
     names = Names("train", world.taken_names)
     kinds, weights = checked_mix(mix, DIALOGUE_MIX)
-    for number in range(count):
+    for number in numbers_of(count):
         rng = random.Random(f"{seed}/dialogues/{number}")
         kind = rng.choices(kinds, cum_weights=weights)[0]
         language: Language = "zh" if rng.random() < CHINESE_SHARE else "en"

@@ -23,9 +23,7 @@ Form = Literal["line", "bars", "points"]
 _PROGRAMS: dict[str, tuple[str, ...]] = {
     "maths": ("sum", "power", "remainder", "divisors", "common"), "general": ("sorted", "largest", "upper"),
 }  # fmt: skip
-_DRAW: dict[Form, str] = {
-    "line": "plt.plot({y})", "bars": "plt.bar(range({n}), {y})", "points": "plt.scatter(range({n}), {y})",
-}  # fmt: skip
+_DRAW: dict[Form, str] = {"line": "plt.plot(y)", "bars": "plt.bar(range(len(y)), y)", "points": "plt.scatter(range(len(y)), y)"}
 _FORMS: dict[Form, tuple[str, str]] = {"line": ("a line", "折线"), "bars": ("bars", "柱子"), "points": ("points", "点")}
 _PLACES = (("first", "一"), ("second", "二"), ("third", "三"))
 _EASY = Requests(
@@ -39,7 +37,7 @@ _HARD = Requests(
 DRAWN: dict[Language, str] = {"en": "Here is the plot.", "zh": "图画好了。"}
 SHOWN = "[1 image shown to the user]"
 """What the interpreter says to a cell that draws and prints nothing."""
-READ = 'import pandas as pd\ndata = pd.read_csv("{file}")\nprint(*data.columns)'
+READ = 'import pandas as pd\ndata = pd.read_csv("{file}")\nprint(data.columns[{place}])'
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +110,7 @@ def _easy(rng: random.Random, language: Language, names: Names, form: Form) -> _
     values = rng.sample(range(2, 99), pick(rng, (3, 4, 5)))
     slots = {"list": ", ".join(map(str, values)), "form": _FORMS[form][language == "zh"]}
     request = pick(rng, _EASY.requests(language, names.split)).format(**slots)
-    return request, (_drawing(form, str(values), len(values)),), values, {}
+    return request, (_drawing(form, str(values)),), values, {}
 
 
 def _hard(rng: random.Random, language: Language, names: Names, form: Form) -> _Drawn:
@@ -123,11 +121,10 @@ def _hard(rng: random.Random, language: Language, names: Names, form: Form) -> _
     place = pick(rng, range(3))
     slots = {"file": file, "place": _PLACES[place][language == "zh"], "form": _FORMS[form][language == "zh"]}
     request = pick(rng, _HARD.requests(language, names.split)).format(**slots)
-    looked = Call("python", {"code": READ.format(file=file)}, " ".join(columns))
-    drawn = _drawing(form, f'data["{columns[place]}"]', rows)
+    looked = Call("python", {"code": READ.format(file=file, place=place)}, columns[place])
+    drawn = _drawing(form, f'data["{columns[place]}"]')
     return request, (looked, drawn), table[place], {file: "\n".join(lines) + "\n"}
 
 
-def _drawing(form: Form, values: str, count: int) -> Call:
-    drawn = _DRAW[form].format(y=values, n=f"len({values})" if "data" in values else count)
-    return Call("python", {"code": f"import matplotlib.pyplot as plt\n{drawn}\nplt.show()"}, SHOWN)
+def _drawing(form: Form, values: str) -> Call:
+    return Call("python", {"code": f"import matplotlib.pyplot as plt\ny = {values}\n{_DRAW[form]}\nplt.show()"}, SHOWN)

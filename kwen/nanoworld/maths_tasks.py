@@ -12,7 +12,7 @@ from kwen.nanoworld.maths import problem
 from kwen.nanoworld.maths_arithmetic import Exercise, arithmetic
 from kwen.nanoworld.maths_equations import linear_equation
 from kwen.nanoworld.maths_problems_chinese import chinese_problem
-from kwen.nanoworld.names import Language, Names, Split, pick
+from kwen.nanoworld.names import Language, Names, Numbers, Split, numbers_of, pick
 from kwen.nanoworld.world import build_world
 
 MathsKind = Literal["arithmetic", "equations", "problems-zh", "problems"]
@@ -56,14 +56,14 @@ def exercise(rng: random.Random, kind: MathsKind, names: Names) -> tuple[Exercis
             return found, language
 
 
-def maths_dialogues(seed: int, count: int, kinds: Sequence[MathsKind] = KINDS, world_seed: int = 0) -> Iterator[Dialogue]:
+def maths_dialogues(seed: int, count: Numbers, kinds: Sequence[MathsKind] = KINDS, world_seed: int = 0) -> Iterator[Dialogue]:
     """`count` training dialogues of one exercise each; a kind comes as often as it stands in `kinds`.
 
     Raises UserError for no kind and for an unknown one.
     """
     _check(kinds, KINDS)
     names = Names("train", build_world(world_seed).taken_names)
-    for number in range(count):
+    for number in numbers_of(count):
         rng = random.Random(f"{seed}/maths dialogues/{number}")
         kind = pick(rng, kinds)
         made, language = exercise(rng, kind, names)

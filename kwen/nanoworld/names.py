@@ -29,6 +29,8 @@ SYLLABLES: tuple[tuple[str, str], ...] = tuple(
     for vowel, character in zip(VOWELS, characters, strict=True)
 )
 """The hundred syllables, in Latin letters and as a Chinese character."""
+Numbers = int | range
+"""Which of things that are each a function of their number: so many from the first on, or those with these numbers."""
 HELD_OUT_SHARE = 8  # one name, or one number tuple, in eight is held out
 
 
@@ -75,6 +77,11 @@ _T = TypeVar("_T")
 def pick(rng: random.Random, options: Sequence[_T]) -> _T:
     """One of `options`, all equally likely (faster than `random.choice`, and the same on every Python)."""
     return options[int(rng.random() * len(options))]
+
+
+def numbers_of(count: Numbers) -> range:
+    """The numbers that `count` means."""
+    return range(count) if isinstance(count, int) else count
 
 
 def split_of(text: str) -> Split:

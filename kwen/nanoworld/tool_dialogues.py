@@ -12,7 +12,7 @@ from typing import Any
 
 from kwen.nanoworld.documents import Document, checked_mix
 from kwen.nanoworld.interpreter_tasks import INTERPRETER_KINDS, InterpreterTask, draw_interpreter_task
-from kwen.nanoworld.names import Language, Names, Split, pick
+from kwen.nanoworld.names import Language, Names, Numbers, Split, numbers_of, pick
 from kwen.nanoworld.talk import system
 from kwen.nanoworld.tool_setting import Call, Setting, toolbox, with_invented
 from kwen.nanoworld.tool_tasks import ToolTask, another_task, conversation, draw_task
@@ -23,7 +23,7 @@ from kwen.text.control import as_json, tools_text
 CHINESE_SHARE = 0.4
 """The share of dialogues and documents that are in Chinese."""
 TOOL_DIALOGUE_MIX: dict[str, float] = {
-    "one": 40, "two": 20, "three": 8, "four": 6, "unneeded": 16, "missing": 12, "interpreter": 16,
+    "one": 40, "two": 20, "three": 8, "four": 6, "unneeded": 16, "missing": 14, "interpreter": 16,
 }  # fmt: skip
 """How often each kind of task comes in dialogues, as relative weights."""
 TOOL_DOCUMENT_MIX: dict[str, float] = {"tools": 2, "call": 4, "result": 2, "whole": 4}
@@ -52,7 +52,7 @@ class ToolDialogue:
 
 def tool_dialogues(
     seed: int,
-    count: int,
+    count: Numbers,
     mix: Mapping[str, float] = TOOL_DIALOGUE_MIX,
     world_seed: int = 0,
 ) -> Iterator[ToolDialogue]:
@@ -61,7 +61,7 @@ def tool_dialogues(
     """
     world = build_world(world_seed)
     drawn = checked_mix(mix, TOOL_DIALOGUE_MIX)
-    for number in range(count):
+    for number in numbers_of(count):
         rng = random.Random(f"{seed}/tool_dialogues/{number}")
         tasks, tools = draw_tasks(rng, world, drawn, pick(rng, _REQUESTS), "train")
         language = tasks[0].language

@@ -24,8 +24,8 @@ TOOL_PIECES = (
     '", "arguments": {"', "\n</tool_response>", "<tool_response>\n", "\n</tool_call>", "<tool_call>\n", '{"name": "',
     "\n</tools>", "<tools>\n", ": integer", ": string", ": number", '": "', '", "', '"}}', '": ', ', "', "}}", "\\n", '\\"',
 )  # fmt: skip
-"""What every call of a tool and its surroundings repeat; kept whole, they make a call cost a third of the tokens. The last two are
-a line's end and a quote inside JSON text, where a program's words would else begin with an n."""
+"""What every call of a tool and its surroundings repeat; kept whole, they make a call cost a third of the tokens. The last two
+are a line's end and a quote inside JSON text, where a program's words would else begin with an n."""
 
 
 def copying_pattern(whole_words: Sequence[str], pieces: Sequence[str] = ()) -> str:

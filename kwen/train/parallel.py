@@ -10,9 +10,11 @@ import signal
 import tempfile
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing import get_context, parent_process
 from multiprocessing.connection import Connection
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -65,6 +67,17 @@ class Group:
     def deal(self, items: Sequence[Item]) -> list[Item]:
         """This rank's part of `items`: like cards, one to each rank in turn, so that items of like cost are spread evenly."""
         return list(items[self.rank :: self.world])
+
+    def hand_out(self, items: Sequence[Item], folder: Path) -> Iterator[Item]:
+        """`items` in their order, each to the rank that asks for it first, where their costs differ too much to be dealt. All
+        ranks call it together; `folder`, which all of them see, holds a file for each item that is taken."""
+        (call, *_) = self.gather([uuid.uuid4().hex])
+        for number, item in enumerate(items):
+            try:
+                (folder / f"{call}-{number}.taken").touch(exist_ok=False)
+            except FileExistsError:
+                continue
+            yield item
 
     def gather(self, values: Sequence[Any]) -> list[Any]:
         """All ranks' values on every rank, one of each rank in turn: where `values` answer a `deal`, in the order of its items.

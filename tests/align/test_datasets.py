@@ -12,6 +12,9 @@ from kwen.align.datasets import (
     ChatFile,
     ChatSource,
     NanoworldChat,
+    NanoworldTools,
+    Tokenized,
+    as_documents,
     chat_file_kind,
     conversations,
     render_conversation,
@@ -111,9 +114,32 @@ def test_recipes_name_their_sources_as_before() -> None:
         adapter.validate_python({"kind": "messages", "path": "a.jsonl", "count": 3})
 
 
+def test_parts_of_several_ranks_are_the_same_documents(chat_tokenizer: Tokenizer, tmp_path: Path) -> None:
+    rows = [{"question": f"q{n}" * (40 if n % 5 == 4 else 1), "answer": "" if n == 7 else f"a{n}"} for n in range(23)]
+    path = tmp_path / "rows.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)))
+    sources: list[Any] = [
+        ChatFile(kind="file", path=path, limit=20),
+        NanoworldChat(kind="nanoworld", count=40),
+        NanoworldTools(kind="nanoworld-tools", count=9),
+    ]
+
+    def part(first: int, step: int) -> Tokenized:
+        return tokenize_conversations(sources, chat_tokenizer, seed=3, masking="content", longest=400, part=(first, step))
+
+    whole, counts = as_documents([part(0, 1)], 400)
+    for rank in range(3):
+        part(rank, 3).save(tmp_path / str(rank))
+    joined, same = as_documents([Tokenized.load(tmp_path / str(rank)) for rank in (2, 0, 1)], 400)
+    assert counts == same and counts["empty_answer"] == 1 and counts["too_long"] > 0
+    for name in ("tokens", "offsets", "trained"):
+        assert np.array_equal(getattr(whole, name), getattr(joined, name))
+
+
 def test_nanoworld_is_rendered_in_chatml(chat_tokenizer: Tokenizer) -> None:
     source = NanoworldChat(kind="nanoworld", count=20)
-    documents, counts = tokenize_conversations([source], chat_tokenizer, seed=3, masking="team", longest=1000)
+    tokenized = tokenize_conversations([source], chat_tokenizer, seed=3, masking="team", longest=1000)
+    documents, counts = as_documents([tokenized], 1000)
     expected = [render(dialogue.messages, chat_tokenizer, masking="team") for dialogue in dialogues(3, 20)]
     assert documents.tokens.tolist() == [number for one in expected for number in one.token_ids]
     assert documents.trained is not None and documents.splits is None
@@ -149,7 +175,7 @@ def test_what_teaches_nothing_is_counted_and_named(tmp_path: Path, chat_tokenize
     ]
     path = write(tmp_path / "rows.jsonl", rows)
     source = ChatFile(kind="file", path=path)
-    documents, counts = tokenize_conversations([source], chat_tokenizer, seed=0, masking="team", longest=200)
+    documents, counts = as_documents([tokenize_conversations([source], chat_tokenizer, seed=0, masking="team", longest=200)], 200)
     assert len(documents.offsets) == 2
     assert {key: counts[key] for key in ("conversations", "too_long", "no_answer", "empty_answer")} == {
         "conversations": 1,
@@ -165,14 +191,14 @@ def test_tool_calls_are_an_answer(tmp_path: Path, chat_tokenizer: Tokenizer) -> 
     call = {"type": "function", "function": {"name": "add", "arguments": {"a": 2}}}
     rows = [{"messages": [SAME[0], {"role": "assistant", "content": None, "tool_calls": [call]}]}]
     source = ChatFile(kind="file", path=write(tmp_path / "rows.jsonl", rows))
-    _, counts = tokenize_conversations([source], chat_tokenizer, seed=0, masking="content", longest=200)
+    _, counts = as_documents([tokenize_conversations([source], chat_tokenizer, seed=0, masking="content", longest=200)], 200)
     assert counts["conversations"] == 1
 
 
 def test_when_nothing_remains_the_error_says_why(tmp_path: Path, chat_tokenizer: Tokenizer) -> None:
     source = ChatFile(kind="messages", path=write(tmp_path / "rows.jsonl", [{"messages": SAME}]))
     with pytest.raises(UserError, match=r"at most 4 tokens .*1 too long \(first rows.jsonl:1\)"):
-        tokenize_conversations([source], chat_tokenizer, seed=0, masking="team", longest=4)
+        as_documents([tokenize_conversations([source], chat_tokenizer, seed=0, masking="team", longest=4)], 4)
 
 
 @pytest.mark.parametrize(

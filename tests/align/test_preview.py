@@ -2,7 +2,7 @@
 
 from rich.text import Text
 
-from kwen.align.datasets import DocumentBuilder, NanoworldChat, render_conversation, tokenize_conversations
+from kwen.align.datasets import DocumentBuilder, NanoworldChat, as_documents, render_conversation, tokenize_conversations
 from kwen.align.preferences import Pair, tokenize_pairs
 from kwen.align.preview import MARKER, TRAINED, preview
 from kwen.text.tokenizer import Tokenizer
@@ -29,7 +29,7 @@ def test_trained_tokens_are_coloured_and_characters_stay_whole(chat_tokenizer: T
 
 def test_examples_are_spread_over_the_data(chat_tokenizer: Tokenizer) -> None:
     source = NanoworldChat(kind="nanoworld", count=9)
-    documents, _ = tokenize_conversations([source], chat_tokenizer, seed=0, masking="team", longest=2000)
+    documents, _ = as_documents([tokenize_conversations([source], chat_tokenizer, seed=0, masking="team", longest=2000)], 2000)
     titles = [text.plain.split(":")[0] for text in preview(documents, chat_tokenizer)]
     assert titles == ["example 1 of 9", "example 5 of 9", "example 9 of 9"]
     assert len(preview(documents, chat_tokenizer, count=20)) == 9

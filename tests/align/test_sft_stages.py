@@ -7,7 +7,7 @@ import pytest
 from tiny_family import Family
 
 from kwen.align.chat_model import load_tokenizer
-from kwen.align.datasets import ChatFile, conversations, tokenize_conversations
+from kwen.align.datasets import ChatFile, as_documents, conversations, tokenize_conversations
 from kwen.align.sft import SFTConfig, finetune
 from kwen.errors import UserError
 from kwen.files import file_hash
@@ -65,7 +65,7 @@ def test_a_file_brings_tools_along_and_they_are_rendered(family: Family, tmp_pat
     (found,) = conversations(source, 0)
     assert found.tools == task.definitions()
     tokenizer = load_tokenizer(family.chat)
-    documents, counts = tokenize_conversations([source], tokenizer, seed=0, masking="content", longest=4096)
+    documents, counts = as_documents([tokenize_conversations([source], tokenizer, seed=0, masking="content", longest=4096)], 4096)
     expected = render(task.messages, tokenizer, tools=task.definitions(), masking="content")
     assert documents.tokens.tolist() == expected.token_ids and counts["data_trained_tokens"] == sum(expected.loss_mask) > 0
     (tmp_path / "tools.jsonl").write_text(json.dumps({**row, "tools": [{"function": {}}]}) + "\n")

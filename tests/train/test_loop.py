@@ -152,6 +152,24 @@ def test_what_ranks_gather_stands_in_the_order_of_what_was_dealt() -> None:
             assert two == [[f"{number}²", number**2 / 3, number % 2] for number in range(count)]
 
 
+def takes(group: Group, *, count: int, folder: str, progress: Progress) -> list:
+    """Which rank took each number; rank 0 is slow from its first on."""
+    taken = []
+    for number in group.hand_out(range(count), Path(folder)):
+        taken.append(number)
+        if group.rank == 0:
+            time.sleep(0.5)
+    return [sorted(group.gather([group.rank, *taken])), group.gather([len(taken)])]
+
+
+def test_work_is_handed_out_once_and_to_the_rank_that_is_free(tmp_path: Path) -> None:
+    assert takes(Group(), count=5, folder=str(tmp_path), progress=silent) == [[0, 0, 1, 2, 3, 4], [5]]
+    with Ranks(2) as ranks:
+        for _ in range(2):
+            taken, counts = ranks.run(takes, {"count": 12, "folder": str(tmp_path)})
+            assert taken == sorted([0, 1, *range(12)]) and sum(counts) == 12 and counts[0] < counts[1]
+
+
 def test_an_interrupted_run_continues_to_identical_weights_and_metrics(tmp_path: Path) -> None:
     settings = {"checkpoint_every": 5, "log_every": 2, "optimizer": {"kind": "muon"}}
     whole = tiny_training(Group(), work=str(tmp_path / "whole"), settings=settings)
