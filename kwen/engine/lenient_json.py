@@ -60,6 +60,9 @@ class StrictJson:
         else:
             if self._state == "word":
                 self._end_word()
+            if self.ended and not character.isspace():  # a word by itself, which this character ended
+                self.ended = False
+                self._fail(f"nothing may follow the value, not {character!r}")
             if not self.problem:
                 self._between(character)
         return "".join(self._out)

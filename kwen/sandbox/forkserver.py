@@ -10,8 +10,8 @@ the jail's own user namespace only. Three kinds of process follow from it:
                   Process 1 cannot be signalled from inside its namespace, and its end kills everything inside
     program       drops every capability, takes its resource limits and the seccomp filter, then runs
 
-The wire, little-endian. Host to jail: this file, compiled (`tools.server_code`); `HELLO`, filter, prelude; then for each program
-`PROGRAM`, code, stdin. Jail to host: b"R" when ready; then for each program `RESULT`, stdout, stderr.
+The wire, little-endian. Host to jail: `HELLO`, filter, prelude; then for each program `PROGRAM`, code, stdin. Jail to host: b"R"
+when ready; then for each program `RESULT`, stdout, stderr.
 Only the standard library's cheapest modules are imported, since this runs at every start of a jail: `_signal`, for one, is
 `signal` without the enumerations that take longer to build than an interpreter takes to start, and `_ctypes` spares the 3 of
 its 11 ms that `ctypes` takes.

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from types import TracebackType
 
 from kwen.sandbox import forkserver, seccomp
-from kwen.sandbox.tools import Tool, installed_tools, jail_command, no_tool_error, server_code
+from kwen.sandbox.tools import Tool, installed_tools, jail_command, no_tool_error
 
 _START_S = 20.0  # for a jail to come up on a busy machine; it takes some 30 ms on an idle one
 _GRACE_S = 0.9  # for the supervisor's report to arrive after a program's time is over
@@ -67,7 +67,7 @@ class Jail:
         )
         try:
             rules, first = seccomp.filter_bytes(), prelude.encode()
-            self._send(server_code() + forkserver.HELLO.pack(len(rules), len(first)) + rules + first)
+            self._send(forkserver.HELLO.pack(len(rules), len(first)) + rules + first)
             self._receive(1, time.monotonic() + _START_S)
         except JailDied as error:
             raise JailDied(self._last_words() or str(error)) from None

