@@ -48,7 +48,7 @@ def test_killed_at_twenty_random_moments_the_micro_family_is_the_same(tmp_path: 
         process.wait()
     process = _start(cut)
     assert process.wait() == 0, process.stderr and process.stderr.read().decode()
-    assert len(_weights(whole)) == 7
+    assert len(_weights(whole)) == 11
     assert _weights(cut) == _weights(whole)
     reports = [json.loads((run / "report" / "report.json").read_text()) for run in (whole, cut)]
     for section in reports[0]:
