@@ -4,7 +4,7 @@
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -185,15 +185,16 @@ class DocumentBuilder:
     def __len__(self) -> int:
         return len(self._tokens)
 
-    def add(self, token_ids: Sequence[int], trained: Sequence[bool]) -> None:
+    def add(self, token_ids: Sequence[int] | np.ndarray, trained: Sequence[bool] | np.ndarray) -> None:
         """One more document: its ids, and which of them carry loss."""
         self._tokens.append(np.asarray(token_ids, np.int32))
         self._trained.append(np.asarray(trained, np.bool_))
 
     def documents(self, splits: Sequence[int] | None = None, prompts: Sequence[int] | None = None) -> Documents:
-        """All documents added; `splits` and `prompts` as in `Documents`. Needs at least one document."""
+        """All documents added; `splits` and `prompts` as in `Documents`."""
         offsets = np.cumsum([0] + [len(row) for row in self._tokens])
-        tokens, trained = np.concatenate(self._tokens).astype(np.int64), np.concatenate(self._trained)
+        tokens = np.concatenate([np.zeros(0, np.int64), *self._tokens])
+        trained = np.concatenate([np.zeros(0, np.bool_), *self._trained])
         lengths = [None if column is None else np.asarray(column, np.int64) for column in (splits, prompts)]
         return Documents(tokens, offsets, trained, *lengths)
 
@@ -208,7 +209,7 @@ class Tokenized:
     def save(self, folder: Path) -> None:
         """Write it as plain files, from where another process loads it."""
         folder.mkdir(parents=True, exist_ok=True)
-        documents = _documents([*self.kept.values()])
+        documents = _documents(self.kept.values())
         documents.save(folder)
         np.save(folder / "numbers.npy", np.asarray([*self.kept], np.int64))
         write_json(folder / "left_out.json", [*self.left_out.items()])
@@ -273,7 +274,7 @@ def as_documents(parts: Sequence[Tokenized], longest: int) -> tuple[Documents, d
             f"no conversation of at most {longest} tokens in the SFT data (left out: {str(left_out) or 'none'}); "
             "correct the data, or raise sequence_length where they are too long"
         )
-    documents = _documents([kept[number] for number in sorted(kept)])
+    documents = _documents(kept[number] for number in sorted(kept))
     assert documents.trained is not None
     counts: dict[str, Any] = {
         "conversations": len(kept),
@@ -284,11 +285,12 @@ def as_documents(parts: Sequence[Tokenized], longest: int) -> tuple[Documents, d
     return documents, counts | ({"left_out": str(left_out)} if str(left_out) else {})
 
 
-def _documents(rows: Sequence[tuple[np.ndarray, np.ndarray]]) -> Documents:
+def _documents(rows: Iterable[tuple[np.ndarray, np.ndarray]]) -> Documents:
     """Rows of token ids and their loss masks as documents."""
-    tokens, trained = ([np.zeros(0, kind), *(row[column] for row in rows)] for column, kind in ((0, np.int64), (1, np.bool_)))
-    offsets = np.cumsum([0, *(len(row) for row, _ in rows)])
-    return Documents(np.concatenate(tokens), offsets, np.concatenate(trained))
+    builder = DocumentBuilder()
+    for row in rows:
+        builder.add(*row)
+    return builder.documents()
 
 
 def _flaw(messages: Sequence[Mapping[str, Any]]) -> str:

@@ -59,7 +59,7 @@ class Constraint:
     """
 
     def __init__(
-        self, matcher: Any, words: np.ndarray, vocab_size: int, stop_token_ids: Collection[int], closers: Mapping[str, int] = {}
+        self, matcher: Any, words: np.ndarray, vocab_size: int, stop_token_ids: Collection[int], closers: Mapping[str, int]
     ) -> None:
         self._matcher, self._vocab_size, self._closers = matcher, vocab_size, closers
         self.closed = False
@@ -86,15 +86,14 @@ class Constraint:
                 return True
             raise UserError(f"grammar: {_reason(self._matcher, 'no token can follow the text that it led to')}")
         ended = self._finish_words()
+        if closing and self._may_end:
+            return ended or self.closed  # what was closed goes no further
         if closing:
             self._close()
         return ended
 
     def _close(self) -> None:
-        if self._may_end:
-            if self.closed:  # what was closed goes no further
-                self.words &= self._stops
-            return
+        """Leave the first closer alone, if one may come next."""
         in_string = self._allows('"') and self._allows(":")  # only there may both come next, and brackets are text
         for closer, token in self._closers.items():
             if self._allows(closer) and not (in_string and closer in "}]"):

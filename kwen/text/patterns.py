@@ -37,8 +37,7 @@ def copying_pattern(whole_words: Sequence[str], pieces: Sequence[str] = ()) -> s
     nobody needs to copy them. A capital is cut from what follows, digits, underscores and other marks never join letters,
     and a contraction is one only at the end of its word. A Han character stands alone: runs of two would be cut
     differently by what stands before them. `pieces` are pre-tokens wherever they stand, the first that
-    fits. At 4,096
-    entries this costs about 15 % more tokens than the report's pattern on English books, 20 % on Chinese.
+    fits. At 4,096 entries this costs about 15 % more tokens than the report's pattern on English books, 20 % on Chinese.
     """
     kept = [_literal(piece) for piece in pieces]
     marks, ends = r"[^\s\p{L}\p{M}\p{N}_]", r"[\r\n]"

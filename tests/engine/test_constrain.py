@@ -220,10 +220,11 @@ def test_json_and_calls_are_whole_when_their_tokens_run_out(padded_generator: Ge
         jsonschema.validate(json.loads(completion.text), WORDY)
     for parallel in (True, False):
         grammar = Grammar.tool_calls([talker], "hermes", required=True, parallel=parallel)
-        for completion in answers(padded_generator, grammar, tokens=150):
-            assert completion.finish_reason == "length" and completion.stop_reason is None
-            (call,) = calls_of(completion.text)
-            jsonschema.validate(call[1], WORDY)
+        for stops in ({}, {"stop_token_ids": ()}):
+            for completion in answers(padded_generator, grammar, tokens=150, **stops):
+                assert completion.finish_reason == "length" and completion.stop_reason is None
+                (call,) = calls_of(completion.text)
+                jsonschema.validate(call[1], WORDY)
     for completion in answers(padded_generator, Grammar.tool_calls([talker], "react", required=True), tokens=150):
         jsonschema.validate(json.loads(completion.text.split("Action Input: ")[1]), WORDY)
 
