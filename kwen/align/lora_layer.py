@@ -27,6 +27,15 @@ class LoRALinear(Linear):
         """What the product counts: alpha / r."""
         return self.scaling["default"]
 
+    def dense_weight(self) -> Tensor:
+        """The weights (out, in) that the layer computes with, in one matrix: float32 where the base is not plain bfloat16."""
+        base = self.base_layer
+        weight = cast(Tensor, base.weight if isinstance(base, nn.Linear) else base.dequantize())  # type: ignore[operator]
+        if not self.enabled:
+            return weight.detach()
+        down, up = self.pair()
+        return (weight.float() + self.scale * (up.float() @ down.float())).detach().to(weight.dtype)
+
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
         y = self.base_layer(x)

@@ -5,19 +5,19 @@ Legend: B batch, T sequence, V vocabulary.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TypeGuard, overload
+from typing import Any, Literal, Protocol, TypeGuard, overload
 
 import torch
 from torch import Tensor
 
 from kwen.engine.call_format import CallFormat, ToolPrompt, call_format_of, needs_tool_prompt, tool_prompt
-from kwen.engine.chat_prompt import ChatPrompt
+from kwen.engine.chat_prompt import UNCUT, ChatPrompt
 from kwen.engine.completion import Completion, Delta
 from kwen.engine.constrain import Grammar
 from kwen.engine.generator import Generator
-from kwen.engine.hermes import THINK
+from kwen.engine.hermes import THINK, HermesParser
 from kwen.engine.hub import find_model
 from kwen.engine.sampler import SamplingParams
 from kwen.engine.tool_calls import CallParser, ContentDelta, ParsedEvent, TurnEnd, delta_of, message_of
@@ -25,6 +25,7 @@ from kwen.errors import UserError
 from kwen.model.config import ModelConfig
 from kwen.model.formats import build_model, load_checkpoint
 from kwen.model.formats.huggingface import save
+from kwen.model.quantize import quantize_model
 from kwen.model.transformer import Transformer
 from kwen.progress import Progress, silent
 from kwen.text.control import IM_END
@@ -33,18 +34,38 @@ from kwen.text.tokenizer import Tokenizer
 
 Prompt = str | list[int]
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+_BITS: dict[str, Literal[4, 8]] = {"int8": 8, "int4": 4}
+
+
+class Generates(Protocol):
+    """What completes prompts for a LanguageModel: a `Generator` of its own, or a `Service` shared by many."""
+
+    def generate(self, prompts: list[list[int]], params: list[SamplingParams], progress: Progress = silent) -> list[Completion]: ...
+
+    def stream(self, prompt: list[int], params: SamplingParams) -> Iterator[Delta]: ...
+
+
+@dataclass(frozen=True)
+class ChatRequest:
+    """A conversation ready to be continued: its tokens, how, and what reads the turn (None: it is plain text)."""
+
+    prompt: list[int]
+    params: SamplingParams
+    parser: CallParser | None
 
 
 def load(path: str | Path, dtype: str | None = None, device: str | torch.device | None = None) -> "LanguageModel":
     """Load a model: a folder that Kwen or Hugging Face wrote, a .gguf file, or the name of a repository on the hub.
 
-    dtype: "float32", "bfloat16" or "float16"; by default float32 on a CPU whatever the file holds, bfloat16 on a GPU.
+    dtype: "float32", "bfloat16" or "float16"; "int8" or "int4" round the weights to so many bits (`kwen.model.quantize`); by default
+    float32 on a CPU whatever the file holds, bfloat16 on a GPU.
     device: by default a GPU if there is one. Raises UserError in one line for whatever cannot be loaded.
     """
     place = _device(device)
-    if dtype is not None and dtype not in _DTYPES:
-        raise UserError(f"dtype {dtype!r} is unknown; use one of {', '.join(_DTYPES)}")
-    weight_dtype = _DTYPES[dtype] if dtype is not None else torch.float32 if place.type == "cpu" else torch.bfloat16
+    if dtype is not None and dtype not in (*_DTYPES, *_BITS):
+        raise UserError(f"dtype {dtype!r} is unknown; use one of {', '.join((*_DTYPES, *_BITS))}")
+    usual = torch.float32 if place.type == "cpu" else torch.bfloat16
+    weight_dtype = usual if dtype is None or dtype in _BITS else _DTYPES[dtype]
     found = find_model(path)
     checkpoint = load_checkpoint(found)
     if checkpoint.config.scores:
@@ -52,6 +73,8 @@ def load(path: str | Path, dtype: str | None = None, device: str | torch.device 
     source = checkpoint.tokenizer_source
     tokenizer = Tokenizer.from_source(source)
     model = build_model(checkpoint, weight_dtype, place)
+    if dtype in _BITS:
+        quantize_model(model, _BITS[dtype])
     template = tokenizer.chat_template or checkpoint.chat_template
     return LanguageModel(model, tokenizer, found, checkpoint.generation_config, template)
 
@@ -82,14 +105,21 @@ class LanguageModel:
         generation_config: Mapping[str, Any] | None = None,
         chat_template: str | None = None,
         slots: int = 64,
+        generator: Generates | None = None,
     ) -> None:
         self.model, self.tokenizer, self.path = model.eval(), tokenizer, path
         self.config: ModelConfig = model.config
         self.generation_config: dict[str, Any] = dict(generation_config or {})
         self.stop_token_ids = _stop_token_ids(self.generation_config, tokenizer)
-        self._generator = Generator(model, tokenizer, slots)
+        self._generator = generator if generator is not None else Generator(model, tokenizer, slots)
         self.chat_template = chat_template or tokenizer.chat_template
         self._chat_prompt = ChatPrompt(tokenizer, self.chat_template)
+
+    def with_generator(self, generator: Generates) -> "LanguageModel":
+        """The same model whose answers come from `generator`: with a `Service`, from any thread and batched together."""
+        return LanguageModel(
+            self.model, self.tokenizer, self.path, self.generation_config, self.chat_template, generator=generator
+        )  # fmt: skip
 
     @property
     def device(self) -> torch.device:
@@ -197,11 +227,11 @@ class LanguageModel:
         Raises UserError for malformed messages, a model that cannot chat, or a newest turn longer than the context.
         """
         params = _params(max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop, self.stop_token_ids, grammar)
-        prompt, params, parser = self._chat_request(messages, tools, params, template_variables, call_format)
-        completion = self._generator.generate([prompt], [params])[0]
-        if parser is None:
+        asked = self.chat_request(messages, tools, params, template_variables=template_variables, call_format=call_format)
+        completion = self._generator.generate([asked.prompt], [asked.params])[0]
+        if asked.parser is None:
             return {"role": "assistant", "content": completion.text}
-        return message_of([*parser.feed(completion.text), *parser.finish()])
+        return message_of([*asked.parser.feed(completion.text), *asked.parser.finish()])
 
     def stream_chat(
         self,
@@ -221,8 +251,8 @@ class LanguageModel:
         """`chat` in deltas of OpenAI's form: first {"role": "assistant", "content": ""}, then {"content": ...}; with tools also
         {"reasoning_content": ...} and {"tool_calls": [{"index", ...}]}, arguments piece by piece."""
         params = _params(max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop, self.stop_token_ids, grammar)
-        prompt, params, parser = self._chat_request(messages, tools, params, template_variables, call_format)
-        return _chat_deltas(_turn(self._generator.stream(prompt, params), parser, len(prompt)))
+        asked = self.chat_request(messages, tools, params, template_variables=template_variables, call_format=call_format)
+        return _chat_deltas(_turn(self._generator.stream(asked.prompt, asked.params), asked.parser, len(asked.prompt)))
 
     def stream_turn(
         self,
@@ -241,8 +271,8 @@ class LanguageModel:
     ) -> Iterator[ParsedEvent | TurnEnd]:
         """`chat` as events (see `kwen.engine.tool_calls`), calls that cannot be read among them; the last one is a TurnEnd."""
         params = _params(max_new_tokens, temperature, top_p, top_k, repetition_penalty, seed, stop, self.stop_token_ids, grammar)
-        prompt, params, parser = self._chat_request(messages, tools, params, template_variables, call_format)
-        return _turn(self._generator.stream(prompt, params), parser, len(prompt))
+        asked = self.chat_request(messages, tools, params, template_variables=template_variables, call_format=call_format)
+        return _turn(self._generator.stream(asked.prompt, asked.params), asked.parser, len(asked.prompt))
 
     def save(self, path: str | Path) -> None:
         """Write a Hugging Face folder (config, safetensors, tokenizer, template, generation config) that takes the place of
@@ -259,16 +289,22 @@ class LanguageModel:
             return list(prompt)
         raise UserError(f"generate: a prompt is text or a list of token ids, not {type(prompt).__name__}")
 
-    def _chat_request(
+    def chat_request(
         self,
         messages: Sequence[Mapping[str, Any]],
-        tools: Sequence[Mapping[str, Any]] | None,
-        params: SamplingParams,
-        template_variables: Mapping[str, Any] | None,
+        tools: Sequence[Mapping[str, Any]] | None = None,
+        params: SamplingParams = SamplingParams(),
+        *,
+        template_variables: Mapping[str, Any] | None = None,
         call_format: str | None = None,
-    ) -> tuple[list[int], SamplingParams, CallParser | None]:
-        """The prompt with the turns that fit, half of the context kept for the answer at most, the answer's length, and what
-        reads the turn where tools are in play."""
+        truncate: bool = True,
+        thoughts: bool = False,
+    ) -> ChatRequest:
+        """What `chat` runs: the turns that fit, half of the context kept for the answer at most, and the answer's length.
+
+        truncate: false raises UserError with the numbers instead of leaving turns out or shortening the answer. thoughts: read the
+        turn for thoughts without tools too.
+        """
         checked = validate_messages(messages)
         shown: ToolPrompt | None = None
         opening: list[int] = []
@@ -278,15 +314,23 @@ class LanguageModel:
             opening = self.tokenizer.encode(shown.opening)
             params = replace(params, stop=tuple(dict.fromkeys((*params.stop, *shown.stop))))
         context = self.config.max_position_embeddings
-        room = context - min(params.max_new_tokens, context // 2) - len(opening)
+        room = context - min(params.max_new_tokens, context // 2) - len(opening) if truncate else UNCUT
         said, defined = (shown.messages, shown.tools) if shown else (checked, None)
         prompt = self._chat_prompt.token_ids(said, room, defined, template_variables) + opening
+        if not truncate and len(prompt) + params.max_new_tokens > context:
+            raise UserError(
+                f"chat: {len(prompt)} tokens of messages and {params.max_new_tokens} to generate exceed the model's context of "
+                f"{context}; shorten the messages or lower max_tokens"
+            )
         if len(prompt) >= context:
             raise UserError(f"chat: the newest turn takes {len(prompt)} tokens, the model's context is {context}; shorten it")
         params = replace(params, max_new_tokens=min(params.max_new_tokens, context - len(prompt)))
+        if shown is None and not thoughts:
+            return ChatRequest(prompt, params, None)
+        thinking = self.tokenizer.decode(prompt[-8:]).rstrip().endswith(THINK)
         if shown is None:
-            return prompt, params, None
-        return prompt, params, shown.parser(thinking=self.tokenizer.decode(prompt[-8:]).rstrip().endswith(THINK))
+            return ChatRequest(prompt, params, HermesParser(0, thinking))
+        return ChatRequest(prompt, params, shown.parser(thinking=thinking))
 
 
 def _turn(pieces: Iterator[Delta], parser: CallParser | None, prompt_tokens: int) -> Iterator[ParsedEvent | TurnEnd]:

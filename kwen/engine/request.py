@@ -1,13 +1,14 @@
 """One generation request on its way: the tokens it has, the text they make, and whether it has ended."""
 
-from collections.abc import Iterable
-
-from kwen.engine.completion import Completion, Delta, FinishReason
+from kwen.engine.completion import Completion, Delta, FinishReason, PromptLogprob, TopLogprobs
 from kwen.engine.constrain_matcher import Constraint, Vocabulary, vocabulary
 from kwen.engine.sampler import SamplingParams
+from kwen.engine.speculation import Lookup
 from kwen.engine.stopping import StopScanner
+from kwen.errors import UserError
 from kwen.text.tokenizer import StreamDecoder, Tokenizer
 
+_PROMPT_ROWS = 256  # tokens of a prompt whose logits are all wanted that go through at once: they take a vocabulary of floats each
 _CLOSING = 64  # tokens: room for the ends of strings and objects, and for required keys that are still to come
 
 
@@ -15,11 +16,17 @@ class Request:
     """A prompt, its parameters, and what has been generated for it so far.
 
     `incremental` requests turn tokens into text one by one, which streaming and stop strings need; the others are decoded
-    once, at their end.
+    once, at their end. speculate: tokens that are guessed at once (see `kwen.engine.speculation`).
     """
 
     def __init__(
-        self, index: int, prompt: list[int], params: SamplingParams, tokenizer: Tokenizer, incremental: bool = False
+        self,
+        index: int,
+        prompt: list[int],
+        params: SamplingParams,
+        tokenizer: Tokenizer,
+        incremental: bool = False,
+        speculate: int = 0,
     ) -> None:
         self.index, self.prompt, self.params = index, prompt, params
         self.stop_token_ids = frozenset(params.stop_token_ids)
@@ -28,8 +35,17 @@ class Request:
         self.finish_reason: FinishReason | None = None
         self.stop_reason: int | str | None = None
         self.constraint: Constraint | None = None
+        self.top_logprobs: list[TopLogprobs] = []
+        self.prompt_logprobs: list[PromptLogprob] = []
+        self.cached_tokens = 0
+        self.error: UserError | None = None
+        self.private = params.prompt_logprobs is not None  # its whole prompt has to be computed
+        self.chunk_limit = _PROMPT_ROWS if self.private else len(prompt) + params.max_new_tokens
+        guesses = speculate and params.grammar is None and not params.adjusts
+        self._lookup = Lookup(prompt, speculate) if guesses else None
         self._closing = min(_CLOSING, params.max_new_tokens // 2)  # with so many tokens left, constrained text is closed
         self._tokenizer = tokenizer
+        self._told_prompt = False
         self._text = _IncrementalText(tokenizer, params.stop) if incremental or params.stop else None
 
     def vocabulary(self, vocab_size: int) -> Vocabulary:
@@ -41,8 +57,56 @@ class Request:
         if self.params.grammar is not None:
             self.constraint = self.vocabulary(vocab_size).constraint(self.params.grammar, self.stop_token_ids)
 
-    def push(self, token: int, logprob: float) -> bool:
-        """Take the next sampled token; True if the request has ended with it."""
+    @property
+    def takes_best(self) -> bool:
+        """Whether its next token is the likeliest one, whatever came before."""
+        return self.params.temperature == 0 and self.constraint is None and not self.params.adjusts
+
+    @property
+    def length(self) -> int:
+        """Tokens of the prompt and the answer so far."""
+        return len(self.prompt) + len(self.token_ids)
+
+    @property
+    def ended(self) -> bool:
+        """Whether nothing more will come."""
+        return self.finish_reason is not None or self.error is not None
+
+    def token(self, index: int) -> int:
+        """The token at `index` of prompt and answer."""
+        return self.prompt[index] if index < len(self.prompt) else self.token_ids[index - len(self.prompt)]
+
+    def tokens(self, first: int, last: int) -> list[int]:
+        """The tokens [first, last) of prompt and answer."""
+        asked = len(self.prompt)
+        return self.prompt[first:last] + self.token_ids[max(first - asked, 0) : max(last - asked, 0)]
+
+    def guess(self) -> list[int]:
+        """Guesses of the tokens that come next, as many as can still be used; none without `speculate`."""
+        left = self.params.max_new_tokens - len(self.token_ids) - 1
+        return self._lookup.guess()[:left] if self._lookup is not None and left > 0 else []
+
+    def admitted(self, cached: int) -> None:
+        """The request begins to run, with `cached` tokens of its prompt in the cache already."""
+        self.cached_tokens = cached if not self.token_ids else self.cached_tokens
+
+    def fail(self, error: UserError) -> None:
+        """End with an error in place of an answer."""
+        self.error = error
+
+    def push(self, token: int, logprob: float, top_logprobs: TopLogprobs | None = None) -> bool:
+        """Take the next sampled token; True if the request has ended with it, by an error perhaps."""
+        if self._lookup is not None:
+            self._lookup.push(token)
+        if top_logprobs is not None and token not in self.stop_token_ids:
+            self.top_logprobs.append(top_logprobs)
+        try:
+            return self._push(token, logprob)
+        except UserError as error:
+            self.fail(error)
+            return True
+
+    def _push(self, token: int, logprob: float) -> bool:
         if token in self.stop_token_ids:
             self._end("stop", token)
             return True
@@ -72,27 +136,26 @@ class Request:
             self.finish_reason, self.stop_reason = "stop", stop
         if isinstance(self.stop_reason, str):
             count = self._text.tokens_behind()
-            del self.token_ids[count:], self.logprobs[count:]
+            del self.token_ids[count:], self.logprobs[count:], self.top_logprobs[count:]
 
     def take_delta(self) -> Delta:
         """What is certain since the last call: text, and the tokens that hold any of it; everything once it has ended."""
         assert self._text is not None
         text, since, upto = self._text.take(len(self.token_ids) if self.finish_reason is not None else None)
-        return Delta(text, self.token_ids[since:upto], self.logprobs[since:upto], self.finish_reason, self.stop_reason)
+        told, self._told_prompt = ([] if self._told_prompt else self.prompt_logprobs), True
+        return Delta(
+            text, self.token_ids[since:upto], self.logprobs[since:upto], self.finish_reason, self.stop_reason,
+            self.top_logprobs[since:upto], told, self.cached_tokens,
+        )  # fmt: skip
 
     def completion(self) -> Completion:
         """The finished answer."""
         assert self.finish_reason is not None
         text = self._tokenizer.decode(self.token_ids) if self._text is None else self._text.whole()
-        return Completion(text, self.token_ids, self.logprobs, self.finish_reason, self.stop_reason)
-
-
-def by_prompt(requests: Iterable[Request]) -> list[list[Request]]:
-    """Requests that carry equal prompts together, prompts in the order in which each comes first."""
-    sharing: dict[tuple[int, ...], list[Request]] = {}
-    for request in requests:
-        sharing.setdefault(tuple(request.prompt), []).append(request)
-    return list(sharing.values())
+        return Completion(
+            text, self.token_ids, self.logprobs, self.finish_reason, self.stop_reason,
+            self.top_logprobs, self.prompt_logprobs, self.cached_tokens,
+        )  # fmt: skip
 
 
 class _IncrementalText:

@@ -29,14 +29,20 @@ _STRETCH = 64  # tokens whose probabilities are added before a draw looks at sin
 _SHORT_LISTS = (32, 256)  # so many candidates are looked at before a whole row is sorted: nearly every nucleus fits
 
 
+MOST_TOP_LOGPROBS = 100
+"""Alternatives that can be told for one token."""
+
+
 @dataclass(frozen=True, slots=True)
 class SamplingParams:
     """How one request is sampled and when it ends; raises UserError for a value outside its range.
 
-    temperature 0 is greedy. top_p 1 and top_k 0 leave the distribution whole. Order: repetition penalty over prompt and
-    answer (CTRL, Keskar et al. 2019: positive logits divided, negative multiplied), temperature, top-k, then top-p of what
-    top-k left. stop: strings that end the text; stop_token_ids: tokens that end it. grammar: what the text must be; tokens
-    with which it cannot become that are left out before temperature, stop tokens wherever it is not complete yet.
+    temperature 0 is greedy. top_p 1 and top_k 0 leave the distribution whole. Order: penalties, biases and minimum length
+    (`kwen.engine.adjustments`), grammar, temperature, top-k, then top-p of what top-k left. stop: strings that end the text;
+    stop_token_ids: tokens that end it, none of them before `min_new_tokens`. grammar: what the text must be; tokens with which
+    it cannot become that are left out, stop tokens wherever it is not complete yet. logit_bias: (token, what is added to its
+    logit). top_logprobs: how many of the likeliest tokens are told with each token. prompt_logprobs: the same for the tokens of
+    the prompt, whose own logprobs are told then too; None for neither.
     """
 
     max_new_tokens: int = 64
@@ -48,6 +54,12 @@ class SamplingParams:
     stop: tuple[str, ...] = ()
     stop_token_ids: tuple[int, ...] = ()
     grammar: Grammar | None = None
+    min_new_tokens: int = 0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    top_logprobs: int = 0
+    prompt_logprobs: int | None = None
 
     def __post_init__(self) -> None:
         def require(holds: bool, name: str, needed: str) -> None:
@@ -68,7 +80,22 @@ class SamplingParams:
         require(is_integer(self.seed), "seed", "an integer")
         require(all(isinstance(stop, str) and stop for stop in self.stop), "stop", "non-empty strings")
         require(all(is_integer(token) for token in self.stop_token_ids), "stop_token_ids", "token ids")
+        require(is_integer(self.min_new_tokens) and self.min_new_tokens >= 0, "min_new_tokens", "an integer of at least 0")
+        for name in ("presence_penalty", "frequency_penalty"):
+            require(is_number(getattr(self, name)), name, "a number")
+        pairs = all(len(pair) == 2 and is_integer(pair[0]) and is_number(pair[1]) for pair in self.logit_bias)
+        require(pairs, "logit_bias", "pairs of a token id and a number")
+        told = f"an integer from 0 to {MOST_TOP_LOGPROBS}"
+        require(is_integer(self.top_logprobs) and 0 <= self.top_logprobs <= MOST_TOP_LOGPROBS, "top_logprobs", told)
+        asked = self.prompt_logprobs
+        require(asked is None or is_integer(asked) and 0 <= asked <= MOST_TOP_LOGPROBS, "prompt_logprobs", told)
         require(self.grammar is None or isinstance(self.grammar, Grammar), "grammar", "a kwen.engine.constrain.Grammar")
+
+    @property
+    def adjusts(self) -> bool:
+        """Whether the logits are changed before the draw (see `kwen.engine.adjustments`)."""
+        penalized = self.repetition_penalty != 1 or bool(self.presence_penalty or self.frequency_penalty)
+        return penalized or bool(self.logit_bias) or self.min_new_tokens > 0
 
     @property
     def truncates(self) -> bool:
@@ -83,12 +110,9 @@ class SamplingBatch:
         def column(values: list[float], dtype: torch.dtype) -> Tensor:
             return torch.tensor(values, dtype=dtype, device=device).unsqueeze(1)
 
-        self.any_penalty = any(row.repetition_penalty != 1 for row in params)
         self.any_sampled = any(row.temperature > 0 for row in params)
         self.all_sampled = all(row.temperature > 0 for row in params)
-        self.all_plain = all(row.temperature == 1 and row.repetition_penalty == 1 for row in params)
-        if self.any_penalty:
-            self.repetition_penalty_B1 = column([row.repetition_penalty for row in params], torch.float32)
+        self.all_at_1 = all(row.temperature == 1 for row in params)
         if self.any_sampled:
             truncated = [row.truncates for row in params]
             self.all_truncated, self.any_truncated = all(truncated), any(truncated)
@@ -115,37 +139,21 @@ def uniform(streams_B: Tensor, positions_B: Tensor) -> Tensor:
 
 
 def sample(
-    logits_BV: Tensor,
-    batch: SamplingBatch,
-    positions_B: Tensor,
-    seen_BV: Tensor | None = None,
-    allowed: tuple[Tensor, Tensor] | None = None,
-) -> tuple[Tensor, Tensor]:
-    """Choose one token a row.
+    scores_BV: Tensor, batch: SamplingBatch, positions_B: Tensor, allowed: tuple[Tensor, Tensor] | None = None
+) -> Tensor:
+    """Choose one token a row: int64 (B,).
 
-    logits_BV: the model's logits, float32 (B, V); positions_B: int64 (B,), the position each new token will take;
-    seen_BV: bool (B, V), the tokens of prompt and answer so far, needed where a row has a repetition penalty;
-    allowed: the rows that have a grammar, int64 (R,), and which tokens each allows, bool (R, V), one at least.
-    Returns tokens int64 (B,) and their logprobs float32 (B,): full vocabulary, temperature 1, of `logits_BV` itself, whatever
-    a grammar leaves of it.
+    scores_BV: the model's logits, adjusted where a row asks for it, float32 (B, V); positions_B: int64 (B,), the position each
+    new token will take; allowed: the rows that have a grammar, int64 (R,), and which tokens each allows, bool (R, V), one at least.
     """
-    logprobs_BV, scores = logits_BV.log_softmax(dim=-1), logits_BV
-    if batch.any_penalty:
-        assert seen_BV is not None
-        penalty = batch.repetition_penalty_B1
-        scores = torch.where(seen_BV, torch.where(scores > 0, scores / penalty, scores * penalty), scores)
     if allowed is not None:
         rows_R, allowed_RV = allowed
-        scores = scores.index_copy(0, rows_R, scores[rows_R].masked_fill_(~allowed_RV, -math.inf))
+        scores_BV = scores_BV.index_copy(0, rows_R, scores_BV[rows_R].masked_fill_(~allowed_RV, -math.inf))
     if not batch.any_sampled:
-        tokens = _argmax(scores)
-    else:
-        # without temperature, penalty and grammar the draw is from the logits' own logprobs: one pass over the vocabulary less
-        drawn_BV = logprobs_BV if batch.all_plain and allowed is None else (scores / batch.temperature_B1).log_softmax(dim=-1)
-        tokens = _draw(drawn_BV, batch, uniform(batch.streams_B, positions_B))
-        if not batch.all_sampled:
-            tokens = torch.where(batch.greedy_B, _argmax(scores), tokens)
-    return tokens, logprobs_BV.gather(1, tokens.unsqueeze(1)).squeeze(1)
+        return _argmax(scores_BV)
+    logprobs_BV = (scores_BV if batch.all_at_1 else scores_BV / batch.temperature_B1).log_softmax(dim=-1)
+    tokens_B = _draw(logprobs_BV, batch, uniform(batch.streams_B, positions_B))
+    return tokens_B if batch.all_sampled else torch.where(batch.greedy_B, _argmax(scores_BV), tokens_B)
 
 
 def _argmax(scores_BV: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """Causal attention that knows documents and a cache of keys and values.
 
-Legend: B batch, T new tokens, M cached positions, S cache slots, H query heads, K key/value heads, E head dim.
+Legend: B batch, T new tokens, M cached positions, N cache blocks, H query heads, K key/value heads, E head dim.
 """
 
 import torch
@@ -9,58 +9,61 @@ from torch import Tensor
 
 from kwen.model.config import ModelConfig
 
-_BUCKET = 32  # cached positions are read in multiples of this, so that shapes repeat and little is read in vain
+BLOCK = 32
+"""Positions of one block of the paged cache."""
 
 
-class KVCache:
-    """Keys and values of `slots` sequences, (S, K, M, E) a layer; the token at position p of a slot lies at index p.
+class PagedCache:
+    """Keys and values in blocks of BLOCK positions, (N, BLOCK, K, E) a layer for N blocks; empty until `reserve`.
 
-    A query at position p reads indices 0 to p of its slot, so what lies beyond (right padding, an earlier sequence in the
-    same slot) is never seen and needs no clearing.
+    Position p of a sequence lies in block p // BLOCK of the sequence's own table of blocks. A query reads the positions up to its
+    own, so what lies beyond (padding, an earlier sequence's) is never seen and needs no clearing.
     """
 
-    def __init__(
-        self, config: ModelConfig, slots: int, max_length: int, dtype: torch.dtype, device: torch.device | str = "cpu"
-    ) -> None:
-        shape = (slots, config.num_key_value_heads, max_length, config.head_dim)
-        self.slots, self.max_length = slots, max_length
+    def __init__(self, config: ModelConfig, dtype: torch.dtype, device: torch.device | str = "cpu") -> None:
+        self.blocks = 0
+        shape = (0, BLOCK, config.num_key_value_heads, config.head_dim)
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
+        one = BLOCK * config.num_key_value_heads * config.head_dim
+        self.block_bytes = 2 * config.num_hidden_layers * one * self.keys[0].element_size()
 
-    def copy(self, sources: list[int], targets: list[int], length: int) -> None:
-        """Copy positions 0 to `length` - 1 of each slot of `sources` to the slot of `targets` that stands beside it.
+    def reserve(self, blocks: int) -> None:
+        """Make it `blocks` blocks; what is in it stays."""
+        for store in (self.keys, self.values):
+            for layer, held in enumerate(store):
+                store[layer] = held.new_zeros(blocks, *held.shape[1:])
+                store[layer][: len(held)] = held
+        self.blocks = blocks
 
-        No slot is both a source and a target.
-        """
+    def copy(self, source: int, target: int) -> None:
+        """Copy one block."""
         for store in self.keys + self.values:
-            for source, target in zip(sources, targets, strict=True):
-                store[target, :, :length].copy_(store[source, :, :length])
+            store[target].copy_(store[source])
 
 
-class CacheView:
-    """One forward pass's use of a KVCache: which slots, which positions, how far to read, and the mask."""
+class PagedView:
+    """One forward pass's use of a PagedCache: which blocks each row reads, where it writes, and the mask.
 
-    def __init__(self, cache: KVCache, positions: Tensor, slots: Tensor | None) -> None:
-        self.cache, self.positions = cache, positions
-        self.leading = slots is None  # rows 0 to B-1 use the slots of the same numbers and are read as views
-        self.slots = torch.arange(positions.shape[0], device=positions.device) if slots is None else slots
-        furthest = int(positions.max()) + 1
-        if furthest > cache.max_length:
-            raise ValueError(f"position {furthest - 1} does not fit a cache of {cache.max_length}")
-        self.length = min(-(-furthest // _BUCKET) * _BUCKET, cache.max_length)
-        indices = torch.arange(self.length, device=positions.device)
+    tables: (B, blocks) of each row, as many as its furthest position needs at least. positions: (B, T). written: (B, T), the block
+    that takes each token's key and value.
+    """
+
+    def __init__(self, cache: PagedCache, tables: Tensor, positions: Tensor, written: Tensor) -> None:
+        self.cache, self.tables, self.positions, self.written = cache, tables, positions, written
+        indices = torch.arange(tables.shape[1] * BLOCK, device=positions.device)
         self.mask = indices <= positions[:, None, :, None]  # (B, 1, T, M)
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Write k, v (B, K, T, E) at their positions; return the slots' keys and values (B, K, M, E)."""
+        """Write k, v (B, K, T, E) at their positions; return the rows' keys and values (B, K, M, E)."""
         keys, values = self.cache.keys[layer], self.cache.values[layer]
-        rows = self.slots[:, None]
-        keys[rows, :, self.positions] = k.transpose(1, 2).to(keys.dtype)
-        values[rows, :, self.positions] = v.transpose(1, 2).to(values.dtype)
-        if self.leading:
-            B = k.shape[0]
-            return keys[:B, :, : self.length], values[:B, :, : self.length]
-        return keys[self.slots, :, : self.length], values[self.slots, :, : self.length]
+        places = self.positions % BLOCK
+        keys[self.written, places] = k.transpose(1, 2).to(keys.dtype)
+        values[self.written, places] = v.transpose(1, 2).to(values.dtype)
+        return (
+            keys[self.tables].flatten(1, 2).transpose(1, 2).to(k.dtype),
+            values[self.tables].flatten(1, 2).transpose(1, 2).to(v.dtype),
+        )
 
 
 def document_mask(documents: Tensor, seen_by: Tensor | None = None) -> Tensor:

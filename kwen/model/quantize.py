@@ -1,16 +1,43 @@
-"""Int8 weights for linear layers that are frozen: the base of QLoRA.
+"""Frozen linear layers with integer weights, and the models made of them.
 
-Each output row has its own scale, weight = int8 * scale, symmetric, so the largest error is half a step: the row's largest
-absolute value / 254. The product runs in the dtype of the input. `torch._weight_int8pack_mm` would read the int8 weights as they
-are, but is made for a token at a time: on a CPU at 512 tokens it takes 2.7 times as long in bfloat16, 43 times in float32,
-as converting the matrix first, which is what happens here.
+`Int8Linear` is the base of QLoRA: int8, one float32 scale an output row. `QuantizedLinear` is what models are served from and
+what GPTQ, AWQ and GGUF files hold: 8 or 4 bits, one float16 scale (and perhaps a zero point) for each group of inputs of a row.
+Both compute with the weights turned back into floats; the engine's kernels read the integers of a `QuantizedLinear` as they are.
+
+`torch._weight_int8pack_mm` would read int8 weights as they are, but is made for a token at a time: on a CPU at 512 tokens it
+takes 2.7 times as long in bfloat16, 43 times in float32, as converting the matrix first, which is what happens here.
 """
 
-from typing import cast
+from typing import Literal, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from kwen.model.rounding import round_matrix
+from kwen.model.transformer import Transformer
+from kwen.progress import Progress, silent
+
+DEFAULT_GROUP = 32
+"""Inputs that share a scale: the group of ggml's Q8_0 and Q4_0, and of the engine's kernels."""
+
+
+class _FrozenLinear(nn.Module):
+    """What the quantised layers share: their scales keep their dtype when the model around them is cast."""
+
+    weight: Tensor
+    scale: Tensor
+    bias: nn.Parameter | None
+
+    def _apply(self, fn, recurse: bool = True):  # noqa: ANN001, ANN202 (torch's own signature)
+        """Moves follow the module, casts do not."""
+        scale = self.scale
+        super()._apply(fn, recurse)
+        self.scale = scale.to(self.scale.device)
+        return self
+
+    def _keep_bias(self, linear: nn.Linear) -> None:
+        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach(), requires_grad=False)
 
 
 class _Int8Product(torch.autograd.Function):
@@ -23,23 +50,23 @@ class _Int8Product(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, scale: Tensor) -> Tensor:  # noqa: ANN001
         ctx.save_for_backward(weight, scale)
-        return F.linear(x, _dequantize(weight, scale).to(x.dtype))
+        return F.linear(x, _dequantize_rows(weight, scale).to(x.dtype))
 
     @staticmethod
     def backward(ctx, gradient: Tensor):  # noqa: ANN001, ANN205
         weight, scale = ctx.saved_tensors
-        return gradient @ _dequantize(weight, scale).to(gradient.dtype), None, None
+        return gradient @ _dequantize_rows(weight, scale).to(gradient.dtype), None, None
 
 
-def _dequantize(weight: Tensor, scale: Tensor) -> Tensor:
+def _dequantize_rows(weight: Tensor, scale: Tensor) -> Tensor:
     return weight.float() * scale[:, None]
 
 
-class Int8Linear(nn.Module):
-    """A frozen linear layer with int8 weights (out, in), one float32 scale an output row, and the bias as it was."""
+class Int8Linear(_FrozenLinear):
+    """A frozen linear layer with int8 weights (out, in), one float32 scale an output row, and the bias as it was.
 
-    weight: Tensor
-    scale: Tensor
+    weight = int8 * scale, symmetric, so the largest error is half a step: the row's largest absolute value / 254.
+    """
 
     def __init__(self, linear: nn.Linear) -> None:
         """Quantise `linear`, rounding to nearest. A row of zeros stays zeros."""
@@ -50,14 +77,7 @@ class Int8Linear(nn.Module):
         steps = wide / torch.where(scale > 0, scale, 1.0)[:, None]
         self.register_buffer("weight", steps.round_().to(torch.int8))
         self.register_buffer("scale", scale)
-        self.bias = None if linear.bias is None else nn.Parameter(linear.bias.detach(), requires_grad=False)
-
-    def _apply(self, fn, recurse: bool = True):  # noqa: ANN001, ANN202 (torch's own signature)
-        """Moves follow the module, casts do not: the scales stay float32."""
-        scale = self.scale
-        super()._apply(fn, recurse)
-        self.scale = scale.to(self.scale.device)
-        return self
+        self._keep_bias(linear)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out), in autocast's dtype where that is on, else in that of `x`."""
@@ -69,4 +89,149 @@ class Int8Linear(nn.Module):
 
     def dequantize(self) -> Tensor:
         """The weights (out, in) as float32, the very ones that `forward` computes with."""
-        return _dequantize(self.weight, self.scale)
+        return _dequantize_rows(self.weight, self.scale)
+
+
+class QuantizedLinear(_FrozenLinear):
+    """A frozen linear layer whose weights are scale * (level - zero), one scale and zero for each group of inputs of a row.
+
+    weight: uint8, the levels. 8 bits: (out, in), 0 to 255. 4 bits: (out, ceil(in / 2)), 0 to 15, input 2i in the low nibble of
+        byte i and input 2i + 1 in the high one.
+    scale: float16 (out, groups); of either sign, 0 in a group of zeros. Group g is the inputs from g * group_size on; the last
+        may be shorter.
+    zero: uint8 (out, groups), or None where it is the middle, 128 or 8, everywhere.
+    bias: as the layer had it, or None.
+    """
+
+    zero: Tensor | None
+
+    def __init__(
+        self,
+        bits: Literal[4, 8],
+        group_size: int,
+        in_features: int,
+        weight: Tensor,
+        scale: Tensor,
+        zero: Tensor | None = None,
+        bias: Tensor | None = None,
+    ) -> None:
+        super().__init__()
+        self.bits, self.group_size, self.in_features, self.out_features = bits, group_size, in_features, len(weight)
+        groups = -(-in_features // group_size)
+        assert weight.dtype == torch.uint8 and tuple(weight.shape) == (
+            len(weight),
+            in_features if bits == 8 else -(-in_features // 2),
+        )
+        assert scale.dtype == torch.float16 and tuple(scale.shape) == (len(weight), groups)
+        assert zero is None or (zero.dtype == torch.uint8 and zero.shape == scale.shape)
+        self.register_buffer("weight", weight)
+        self.register_buffer("scale", scale)
+        self.register_buffer("zero", zero)
+        self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
+
+    @classmethod
+    def quantize(
+        cls,
+        linear: nn.Linear,
+        bits: Literal[4, 8],
+        group_size: int = DEFAULT_GROUP,
+        *,
+        importance: Tensor | None = None,
+        symmetric: bool = True,
+    ) -> "QuantizedLinear":
+        """`linear` rounded to the nearest levels, with the scales that cost the least squared error (`rounding.round_matrix`).
+
+        importance: (in,) what a squared error at each input counts, such as the mean square of that input.
+        """
+        levels, scale, zero = round_matrix(linear.weight.detach(), bits, group_size, importance, symmetric)
+        return cls(bits, group_size, linear.in_features, pack(levels, bits), scale, zero, linear.bias)
+
+    def levels(self) -> Tensor:
+        """The levels (out, in) as uint8, one a byte."""
+        return unpack(self.weight, self.bits, self.in_features)
+
+    def dequantize(self) -> Tensor:
+        """The weights (out, in) as float32, the very ones that `forward` computes with."""
+        return dequantize_levels(self.levels(), self.scale, self.zero, self.bits, self.group_size)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) to (..., out) in the dtype of `x`."""
+        bias = None if self.bias is None else self.bias.to(x.dtype)
+        return F.linear(x, self.dequantize().to(x.dtype), bias)
+
+    def extra_repr(self) -> str:
+        """What print(model) shows of the layer."""
+        zero = "None" if self.zero is None else "..."
+        return f"{self.in_features}, {self.out_features}, bits={self.bits}, group_size={self.group_size}, zero={zero}"
+
+
+def pack(levels: Tensor, bits: int) -> Tensor:
+    """uint8 levels (..., in) as `QuantizedLinear.weight` holds them."""
+    if bits == 8:
+        return levels
+    if levels.shape[-1] % 2:
+        levels = F.pad(levels, (0, 1))
+    return levels[..., 0::2] | levels[..., 1::2] << 4
+
+
+def unpack(packed: Tensor, bits: int, in_features: int) -> Tensor:
+    """The uint8 levels (..., in) of `pack`."""
+    if bits == 8:
+        return packed
+    levels = torch.stack((packed & 15, packed >> 4), dim=-1)
+    return levels.flatten(-2)[..., :in_features]
+
+
+def dequantize_levels(levels: Tensor, scale: Tensor, zero: Tensor | None, bits: int, group_size: int) -> Tensor:
+    """scale * (level - zero) as float32 (out, in) of uint8 `levels` (out, in); `scale` and `zero` are (out, groups)."""
+    rows, width = levels.shape
+    groups = scale.shape[1]
+    wide = (
+        torch.zeros(rows, groups * group_size, device=levels.device)
+        if width % group_size
+        else torch.empty_like(levels, dtype=torch.float32)
+    )
+    wide[:, :width] = levels
+    grouped = wide.view(rows, groups, group_size)
+    grouped.sub_(float(1 << bits - 1) if zero is None else zero.float()[:, :, None])
+    grouped.mul_(scale.float()[:, :, None])
+    return wide[:, :width]
+
+
+@torch.no_grad()
+def quantize_model(
+    model: Transformer,
+    bits: Literal[4, 8],
+    group_size: int = DEFAULT_GROUP,
+    head_bits: Literal[4, 8] | None = 8,
+    progress: Progress = silent,
+) -> Transformer:
+    """Round the linear layers of all blocks of `model` to `bits`, and its output projection to `head_bits`
+    (None: it stays as it is), in place.
+
+    Each float matrix goes as its integers come, so the peak is the float model and one matrix. The output projection becomes
+    `model.quantized_head` (an own one leaves `lm_head`; a tied embedding stays as it is for the tokens that go in).
+    """
+    layers = [(name, layer) for name, layer in model.model.layers.named_modules() if isinstance(layer, nn.Linear)]
+    total = sum(layer.weight.numel() for _, layer in layers)
+    done = 0
+    for name, layer in layers:
+        model.model.layers.set_submodule(name, QuantizedLinear.quantize(layer, bits, group_size))
+        done += layer.weight.numel()
+        layer.weight = nn.Parameter(torch.empty(0))
+        progress(done, total)
+    if head_bits is not None:
+        quantize_head(model, head_bits, DEFAULT_GROUP)
+    return model
+
+
+@torch.no_grad()
+def quantize_head(model: Transformer, bits: Literal[4, 8] = 8, group_size: int = DEFAULT_GROUP) -> None:
+    """Give `model` its output projection in `bits` as `quantized_head`; an own `lm_head` goes. Nothing for a model of scores."""
+    if model.config.scores:
+        return
+    weight = model.output_weight.detach()
+    linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
+    linear.weight = nn.Parameter(weight, requires_grad=False)
+    model.quantized_head = QuantizedLinear.quantize(linear, bits, group_size)
+    model.lm_head = None

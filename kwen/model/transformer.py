@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kwen.model.attention import CacheView, KVCache, attend, attend_plainly, document_mask, document_positions
+from kwen.model.attention import PagedView, attend, attend_plainly, document_mask, document_positions
 from kwen.model.config import ModelConfig
 from kwen.model.rope import inverse_frequencies, rotate, rotation
 
@@ -41,7 +41,7 @@ class _Context:
     cos: Tensor
     sin: Tensor
     mask: Tensor | None
-    cache: CacheView | None
+    cache: PagedView | None
     plain: bool
 
 
@@ -135,6 +135,7 @@ class Transformer(nn.Module):
         own_head = not (config.tie_word_embeddings or config.scores)
         self.lm_head = nn.Linear(config.hidden_size, config.vocab_size, bias=False) if own_head else None
         self.score = nn.Linear(config.hidden_size, 1, bias=False) if config.scores else None
+        self.quantized_head: nn.Module | None = None  # a `QuantizedLinear` where weights are integers
         with torch.device("cpu"):  # real even when the module is built on the meta device: no checkpoint holds it
             frequencies, self.rope_factor = inverse_frequencies(config)
         self.register_buffer("frequencies", frequencies, persistent=False)
@@ -158,23 +159,21 @@ class Transformer(nn.Module):
         positions: Tensor | None = None,
         documents: Tensor | None = None,
         seen_by: Tensor | None = None,
-        cache: KVCache | None = None,
-        slots: Tensor | None = None,
+        cache: PagedView | None = None,
     ) -> Tensor:
         """Hidden states (B, T, D) after the final norm for `token_ids` (B, T).
 
         positions: (B, T), default 0 to T-1, or restarting with each document.
         documents: (B, T) ids, runs of equal ids; a token attends within its document alone. seen_by: (B, T), the other document
         that continues from a token and sees it too (-2 for none).
-        cache, slots: read and extend the keys and values of these slots (B,) (default 0 to B-1); needs `positions`.
+        cache: the keys and values that the rows read and extend; needs `positions`.
         """
         B, T = token_ids.shape
-        view, mask, plain = None, None, False
+        mask, plain = None, False
         if cache is not None:
             if positions is None:
                 raise ValueError("a cache needs positions")
-            view = CacheView(cache, positions, slots)
-            mask = view.mask
+            mask = cache.mask
         else:
             plain = self.training and token_ids.device.type == "cpu" and T <= PLAIN_ATTENTION_LIMIT
             if documents is not None:
@@ -187,7 +186,7 @@ class Transformer(nn.Module):
             if plain:
                 mask = torch.where(cast(Tensor, mask), 0.0, float("-inf"))
         cos, sin = rotation(positions, self.frequencies, self.rope_factor)
-        context = _Context(cos, sin, mask, view, plain)
+        context = _Context(cos, sin, mask, cache, plain)
         x = self.model.embed_tokens(token_ids)
         for layer in self.model.layers:
             x = layer(x, context)
@@ -195,7 +194,7 @@ class Transformer(nn.Module):
 
     def project(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of hidden states (..., D)."""
-        return F.linear(hidden, self.output_weight)
+        return F.linear(hidden, self.output_weight) if self.quantized_head is None else self.quantized_head(hidden)
 
     def scores(self, hidden: Tensor) -> Tensor:
         """The score (...) of hidden states (..., D) of a model whose config has `scores`, as float32."""
@@ -208,8 +207,7 @@ class Transformer(nn.Module):
         *,
         positions: Tensor | None = None,
         documents: Tensor | None = None,
-        cache: KVCache | None = None,
-        slots: Tensor | None = None,
+        cache: PagedView | None = None,
     ) -> Tensor:
         """Logits (B, T, V); the arguments are those of `hidden`."""
-        return self.project(self.hidden(token_ids, positions=positions, documents=documents, cache=cache, slots=slots))
+        return self.project(self.hidden(token_ids, positions=positions, documents=documents, cache=cache))

@@ -2,7 +2,9 @@
 
 import json
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,7 +29,9 @@ from kwen.align.lora import (  # noqa: E402
 )
 from kwen.engine.language_model import load  # noqa: E402
 from kwen.errors import UserError  # noqa: E402
-from kwen.model.attention import KVCache  # noqa: E402
+from kwen.engine.engine import make_runner  # noqa: E402
+from kwen.engine.runner import Step  # noqa: E402
+from kwen.engine.torch_runner import TorchRunner  # noqa: E402
 from kwen.model.config import ModelConfig  # noqa: E402
 from kwen.model.formats import build_model, huggingface, load_checkpoint  # noqa: E402
 from kwen.model.formats.convert import convert  # noqa: E402
@@ -252,11 +256,20 @@ def test_compiled_as_one_graph_it_computes_the_same(quantize: str | None) -> Non
         assert difference(compiled(IDS, documents=documents), model.hidden(IDS, documents=documents)) <= 1e-5
 
 
-def test_cached_decoding_with_an_adapter_equals_one_pass() -> None:
-    model, cache = adapted().eval(), KVCache(TINY, 2, 32, torch.float32)
-    positions = torch.arange(24).expand(2, 24)
+@pytest.mark.parametrize("make", [make_runner, TorchRunner])
+def test_cached_decoding_with_an_adapter_equals_one_pass(make: Callable[[Transformer], Any]) -> None:
+    model = adapted().eval()
+    runner = make(model)
+    runner.refresh()
+    runner.reserve(2)
     with torch.inference_mode():
-        parts = [model(IDS[:, a:b], positions=positions[:, a:b], cache=cache) for a, b in ((0, 20), (20, 21), (21, 24))]
+        parts = []
+        for first, last in ((0, 20), (20, 21), (21, 24)):
+            count = last - first
+            positions = np.tile(np.arange(first, last), 2)
+            starts, tables = np.array([0, count, 2 * count]), np.array([[0], [1]])
+            step = Step(IDS[:, first:last].flatten().numpy(), positions, starts, tables, np.arange(2 * count))
+            parts.append(runner.forward(step).values.view(2, count, -1))
         assert difference(torch.cat(parts, dim=1), model(IDS)) <= 1e-5
 
 

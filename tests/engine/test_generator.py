@@ -3,13 +3,16 @@
 import codecs
 import random
 
+import numpy as np
 import pytest
 import torch
 
-from kwen.engine.batch import Batch
+from kwen.engine.adjustments import adjust
 from kwen.engine.completion import Completion
+from kwen.engine.engine import make_runner
 from kwen.engine.generator import Generator
 from kwen.engine.request import Request
+from kwen.engine.runner import Logits, Step
 from kwen.engine.sampler import SamplingBatch, SamplingParams, sample
 from kwen.errors import UserError
 from kwen.model.config import ModelConfig
@@ -51,9 +54,11 @@ def naive(model: Transformer, tokenizer: Tokenizer, prompt: list[int], params: S
     reason, ended_by, text = "length", None, ""
     while len(tokens) - len(prompt) < params.max_new_tokens:
         logits = model(torch.tensor([tokens]))[:, -1].float()
-        seen = torch.zeros(1, logits.shape[1], dtype=torch.bool)
-        seen[0, tokens] = True
-        token, logprob = sample(logits, SamplingBatch([params]), torch.tensor([len(tokens)]), seen)
+        scores, request = logits.clone(), Request(0, prompt, params, tokenizer)
+        request.token_ids = tokens[len(prompt) :]
+        adjust(scores[0], request)
+        token = sample(scores, SamplingBatch([params]), torch.tensor([len(tokens)]))
+        logprob = Logits.of(logits).logprobs(token)
         if int(token) in params.stop_token_ids:
             reason, ended_by = "stop", int(token)
             break
@@ -114,18 +119,28 @@ def test_requests_that_share_a_prompt_get_the_answers_they_get_alone(
     assert len({tuple(completion.token_ids) for completion in got}) > 9, "equal prompts must not mean equal draws"
 
 
+class Watched:
+    """A runner that notes what goes through it: of each pass the new tokens of each sequence."""
+
+    def __init__(self, model: Transformer) -> None:
+        self._runner = make_runner(model)
+        self.block_bytes, self.batch_invariant = self._runner.block_bytes, self._runner.batch_invariant
+        self.refresh, self.reserve, self.copy_block = self._runner.refresh, self._runner.reserve, self._runner.copy_block
+        self.passes: list[list[int]] = []
+
+    def forward(self, step: Step) -> Logits:
+        self.passes.append(np.diff(step.starts).tolist())
+        return self._runner.forward(step)
+
+
 @pytest.mark.parametrize("slots", [4, 12])
 def test_a_shared_prompt_goes_through_the_model_once(model: Transformer, tokenizer: Tokenizer, slots: int) -> None:
     prompts, params = shared_requests(tokenizer)
-    shapes: list[tuple[int, int]] = []
-    hook = model.model.embed_tokens.register_forward_hook(lambda _, inputs, __: shapes.append(tuple(inputs[0].shape)))
-    try:
-        Generator(model, tokenizer, slots=slots).generate(prompts, params)
-    finally:
-        hook.remove()
-    prefills = [rows * length for rows, length in shapes if length > 1]
-    assert sum(prefills) == 40 + 20 + 10
-    assert len(shapes) - len(prefills) == 8 * 12 // slots, "the later tokens take one pass for all that run together"
+    runner = Watched(model)
+    Generator(model, tokenizer, slots=slots, runner=runner).generate(prompts, params)
+    prefills = [count for one in runner.passes for count in one if count > 1]
+    assert sorted(prefills) == [10, 20, 40]
+    assert sum(sum(one) for one in runner.passes) == 40 + 20 + 10 + 9 + 12 * 8, "and every later token once"
 
 
 def test_streaming_equals_generating(model: Transformer, tokenizer: Tokenizer) -> None:
@@ -140,40 +155,21 @@ def test_streaming_equals_generating(model: Transformer, tokenizer: Tokenizer) -
         assert (pieces[-1].finish_reason, pieces[-1].stop_reason) == (whole.finish_reason, whole.stop_reason)
 
 
-def test_a_long_prompt_in_chunks_equals_the_whole(
-    model: Transformer, tokenizer: Tokenizer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    prompts, _ = mixed_requests(tokenizer, 6, seed=2)
-    params = [SamplingParams(max_new_tokens=8)] * 6
-    whole = Generator(model, tokenizer).generate(prompts, params)
-    monkeypatch.setattr("kwen.engine.batch._CHUNK", 7)
-    for got, wanted in zip(Generator(model, tokenizer).generate(prompts, params), whole, strict=True):
-        assert_equal(got, wanted)
-
-
-def test_a_small_cache_budget_means_fewer_slots_and_the_same_answers(model: Transformer, tokenizer: Tokenizer) -> None:
-    prompts, params = mixed_requests(tokenizer, 8, seed=3)
+def test_a_small_cache_means_that_requests_give_way_and_the_same_answers(model: Transformer, tokenizer: Tokenizer) -> None:
+    prompts, _ = mixed_requests(tokenizer, 12, seed=3)
+    params = [SamplingParams(90, temperature=1.0, seed=n) for n in range(12)]
     wanted = Generator(model, tokenizer).generate(prompts, params)
-    for got, want in zip(Generator(model, tokenizer, cache_bytes=1).generate(prompts, params), wanted, strict=True):
+    small = Generator(model, tokenizer, cache_bytes=6 * make_runner(model).block_bytes)
+    for got, want in zip(small.generate(prompts, params), wanted, strict=True):
         assert_equal(got, want)
+    now = small.engine.statistics()
+    assert now.preemptions > 0 and now.blocks == 6 and now.blocks_used == now.running == now.waiting == 0
 
 
-def test_compaction_keeps_every_row_going(model: Transformer, tokenizer: Tokenizer) -> None:
-    """Rows that end early leave holes; after the last rows moved into them, all go on as if alone."""
-    prompts, _ = mixed_requests(tokenizer, 9, seed=4)
-    requests = [
-        Request(index, prompt, SamplingParams(max_new_tokens=3 if index % 2 else 20, temperature=1.0), tokenizer)
-        for index, prompt in enumerate(prompts)
-    ]
-    batch = Batch(model, 9, 90)
-    ended = batch.admit(requests)
-    while batch.running:
-        ended += batch.step()
-        batch.compact()
-        assert batch.holes == 0
-    assert sorted(request.index for request in ended) == list(range(9))
-    for request in requests:
-        assert_equal(request.completion(), naive(model, tokenizer, request.prompt, request.params))
+def test_a_request_that_no_cache_could_hold_is_refused_with_the_numbers(model: Transformer, tokenizer: Tokenizer) -> None:
+    small = Generator(model, tokenizer, cache_bytes=2 * make_runner(model).block_bytes)
+    with pytest.raises(UserError, match="60 tokens of prompt and 9 to generate exceed the 64 that the cache"):
+        small.generate([[5] * 60], [SamplingParams(max_new_tokens=9)])
 
 
 def test_progress_counts_ended_requests(model: Transformer, tokenizer: Tokenizer) -> None:

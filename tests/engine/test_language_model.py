@@ -104,7 +104,8 @@ def test_content_never_becomes_control_tokens(lm: LanguageModel) -> None:
 def test_a_long_history_loses_its_oldest_turns_and_keeps_the_system_prompt(lm: LanguageModel) -> None:
     turns = [{"role": role, "content": f"{role} says the cat sat {n}"} for n in range(30) for role in ("user", "assistant")]
     messages = [{"role": "system", "content": "be brief"}, *turns, {"role": "user", "content": "the end"}]
-    prompt, params, _ = lm._chat_request(messages, None, SamplingParams(max_new_tokens=40), None)
+    asked = lm.chat_request(messages, None, SamplingParams(max_new_tokens=40))
+    prompt, params = asked.prompt, asked.params
     text = lm.tokenizer.decode(prompt, skip_special_tokens=False)
     assert len(prompt) <= 256 - 40 and params.max_new_tokens == 40
     assert "be brief" in text and "the end" in text and "sat 29" in text and "sat 0<" not in text
@@ -112,8 +113,10 @@ def test_a_long_history_loses_its_oldest_turns_and_keeps_the_system_prompt(lm: L
 
 def test_an_answer_is_shortened_to_what_the_context_leaves(lm: LanguageModel) -> None:
     long = lm.tokenizer.decode(lm.tokenizer.encode("the cat sat on the mat " * 60)[:200])
-    prompt, params, _ = lm._chat_request([{"role": "user", "content": long}], None, SamplingParams(max_new_tokens=200), None)
-    assert len(prompt) + params.max_new_tokens == 256
+    asked = lm.chat_request([{"role": "user", "content": long}], None, SamplingParams(max_new_tokens=200))
+    assert len(asked.prompt) + asked.params.max_new_tokens == 256
+    with pytest.raises(UserError, match="200 to generate exceed the model's context of 256"):
+        lm.chat_request([{"role": "user", "content": long}], None, SamplingParams(max_new_tokens=200), truncate=False)
     with pytest.raises(UserError, match="the newest turn takes .* tokens, the model's context is 256"):
         lm.chat([{"role": "user", "content": "the cat sat on the mat " * 600}])
 

@@ -84,7 +84,7 @@ def test_what_exists_and_what_is_unknown_are_refused(tmp_path: Path) -> None:
     checkpoint = load_checkpoint(tmp_path / "model")
     with pytest.raises(UserError, match="exists already"):
         convert(checkpoint, tmp_path / "model", "qwen1", Tokenizer.load)
-    with pytest.raises(UserError, match="gguf: no such format; use hf or qwen1"):
+    with pytest.raises(UserError, match="gguf: no such format of a folder; use hf or qwen1"):
         convert(checkpoint, tmp_path / "new", "gguf", Tokenizer.load)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model"]
 

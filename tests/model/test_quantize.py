@@ -28,9 +28,7 @@ def test_the_product_is_that_of_the_dequantised_weights(linear: nn.Linear) -> No
     plain = nn.functional.linear(x, layer.dequantize(), linear.bias)
     assert torch.equal(layer(x), plain)
     direction = torch.randn_like(plain)
-    for got, expected in zip(
-        torch.autograd.grad(layer(x), x, direction), torch.autograd.grad(plain, x, direction), strict=True
-    ):
+    for got, expected in zip(torch.autograd.grad(layer(x), x, direction), torch.autograd.grad(plain, x, direction), strict=True):
         assert torch.allclose(got, expected, atol=1e-6)
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from kwen.errors import UserError
-from kwen.model.attention import KVCache, document_positions
+from kwen.model.attention import PagedCache, PagedView, document_positions
 from kwen.model.config import ModelConfig
 from kwen.model.initialize import initialize
 from kwen.model.transformer import Transformer
@@ -35,18 +35,20 @@ def test_packed_documents_equal_documents_alone(model: Transformer, training: bo
 
 
 def test_cached_decoding_with_padding_equals_one_pass(model: Transformer) -> None:
-    ids, lengths = torch.randint(0, 97, (3, 30)), [30, 11, 22]
-    cache = KVCache(model.config, 5, 64, torch.float32)
-    slots = torch.tensor([4, 0, 2])
-    positions = torch.arange(20).expand(3, 20)
+    ids, lengths = torch.randint(0, 97, (3, 60)), [60, 11, 42]
+    cache = PagedCache(model.config, torch.float32)
+    cache.reserve(8)
+    tables = torch.tensor([[4, 1], [0, 6], [2, 3]])
+    positions = torch.arange(40).expand(3, 40)
     with torch.no_grad():
         whole = model(ids)
-        prefill = model(ids[:, :20], positions=positions, cache=cache, slots=slots)
-        assert torch.allclose(prefill, whole[:, :20], atol=1e-5)
-        # Row 1 goes on from position 11 while the others go on from 20: what was written beyond is never seen.
-        next_positions = torch.tensor([[20], [lengths[1]], [20]])
-        next_ids = ids.gather(1, next_positions)
-        step = model(next_ids, positions=next_positions, cache=cache, slots=slots)
+        view = PagedView(cache, tables, positions, tables.gather(1, positions // 32))
+        prefill = model(ids[:, :40], positions=positions, cache=view)
+        assert torch.allclose(prefill, whole[:, :40], atol=1e-5)
+        # Row 1 goes on from position 11 while the others go on from 40: what was written beyond is never seen.
+        next_positions = torch.tensor([[40], [lengths[1]], [40]])
+        view = PagedView(cache, tables, next_positions, tables.gather(1, next_positions // 32))
+        step = model(ids.gather(1, next_positions), positions=next_positions, cache=view)
     assert torch.allclose(step[:, 0], whole[torch.arange(3), next_positions[:, 0]], atol=1e-5)
 
 

@@ -5,14 +5,15 @@ from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from kwen.errors import UserError
 from kwen.model.config import ModelConfig
+from kwen.model.formats.packed import PackedWeight
 from kwen.model.formats.tensors import LazyTensor, unsplit_operations
 from kwen.model.transformer import Transformer
 
@@ -62,13 +63,24 @@ def empty_model(config: ModelConfig) -> Transformer:
         return Transformer(config)
 
 
-def build_model(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, device: torch.device | str = "cpu") -> Transformer:
+def build_model(
+    checkpoint: Checkpoint,
+    dtype: torch.dtype = torch.float32,
+    device: torch.device | str = "cpu",
+    keep_quantized: bool = False,
+) -> Transformer:
     """The model of `checkpoint` in `dtype` on `device`, in evaluation mode.
+
+    keep_quantized: linear layers that the file packs as GPTQ or AWQ become `QuantizedLinear` layers of the same integers, an own
+    output projection `quantized_head`; without it they are turned back into floats, and the model can be trained.
 
     Each parameter is allocated once and filled straight from the file, so the peak is the weights in `dtype` and a few
     megabytes. Raises UserError if the file turns out to be cut short.
     """
     model = empty_model(checkpoint.config)
+    packed = {name: tensor for name, tensor in checkpoint.tensors.items() if keep_quantized and isinstance(tensor, PackedWeight)}
+    for name, tensor in packed.items():
+        _keep_packed(model, name.removesuffix(".weight"), tensor, device)
 
     def fill(name: str) -> None:
         holder, _, leaf = name.rpartition(".")
@@ -82,6 +94,16 @@ def build_model(checkpoint: Checkpoint, dtype: torch.dtype = torch.float32, devi
         list(pool.map(fill, [name for name, _ in largest_first]))
     model.frequencies = model.frequencies.to(device)
     return model.eval()
+
+
+def _keep_packed(model: Transformer, name: str, tensor: PackedWeight, device: torch.device | str) -> None:
+    """Put the layer of `tensor` in the place of the one called `name`; a bias is as unfilled as it was."""
+    layer, bias = tensor.layer().to(device), model.get_submodule(name).bias
+    if name == "lm_head":
+        model.lm_head, model.quantized_head = None, layer
+        return
+    layer.bias = None if bias is None else nn.Parameter(cast(Tensor, bias), requires_grad=False)
+    model.set_submodule(name, layer)
 
 
 def match_tensors(where: Path, config: ModelConfig, tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:

@@ -20,8 +20,8 @@ from kwen.model.formats.tensors import HalfSplitRows, LazyTensor, materialize
 from kwen.model.rope import inverse_frequencies
 
 ARCHITECTURES = ("qwen2", "qwen3", "llama")
-_WHOLE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-_LAYER = {
+WHOLE = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
+LAYER = {
     "attn_norm": "input_layernorm",
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
@@ -34,7 +34,7 @@ _LAYER = {
     "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj",
 }
-_ROPE_FACTORS = "rope_freqs.weight"
+ROPE_FACTORS = "rope_freqs.weight"
 _LLAMA3_ORIGINAL_LENGTH = 8192
 """Of every Llama 3.1, 3.2 and 3.3; a GGUF file carries the factors alone, not what they were computed from."""
 
@@ -117,7 +117,7 @@ def _read_config(keys: _Keys, tensors: Mapping[str, LazyTensor]) -> ModelConfig:
         qk_norm=keys.architecture == "qwen3",
         model_type=keys.architecture,  # type: ignore[arg-type]
     )
-    factors = tensors.get(_ROPE_FACTORS)
+    factors = tensors.get(ROPE_FACTORS)
     return config if factors is None else _with_rope_factors(keys.path, config, factors)
 
 
@@ -162,7 +162,7 @@ def _with_rope_factors(path: Path, config: ModelConfig, stored: LazyTensor) -> M
             plain, stretched = inverse_frequencies(config)[0], inverse_frequencies(scaled)[0]
             if torch.allclose(stretched * factors, plain, rtol=1e-4, atol=0):
                 return scaled
-    raise UserError(f"{path}: {_ROPE_FACTORS} holds frequency factors that are not Llama 3's; such models are not supported")
+    raise UserError(f"{path}: {ROPE_FACTORS} holds frequency factors that are not Llama 3's; such models are not supported")
 
 
 def _rename(config: ModelConfig, stored: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
@@ -170,17 +170,17 @@ def _rename(config: ModelConfig, stored: Mapping[str, LazyTensor]) -> dict[str, 
     tensors: dict[str, LazyTensor] = {}
     heads = {"attn_q": config.num_attention_heads, "attn_k": config.num_key_value_heads}
     for name, tensor in stored.items():
-        if name == _ROPE_FACTORS:
+        if name == ROPE_FACTORS:
             continue
         base, _, kind = name.rpartition(".")
         match = re.fullmatch(r"blk\.(\d{1,6})\.(\w+)", base)
-        if match and match[2] in _LAYER:
+        if match and match[2] in LAYER:
             part = match[2]
             if config.model_type == "llama" and part in heads and tensor.shape[0] == heads[part] * config.head_dim:
                 tensor = HalfSplitRows(tensor, heads[part])
-            tensors[f"model.layers.{match[1]}.{_LAYER[part]}.{kind}"] = tensor
+            tensors[f"model.layers.{match[1]}.{LAYER[part]}.{kind}"] = tensor
         else:
-            tensors[f"{_WHOLE[base]}.{kind}" if base in _WHOLE else name] = tensor
+            tensors[f"{WHOLE[base]}.{kind}" if base in WHOLE else name] = tensor
     return tensors
 
 

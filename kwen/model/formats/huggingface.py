@@ -10,8 +10,9 @@ import torch
 from kwen.errors import UserError
 from kwen.files import folder_aside, write_json
 from kwen.model.config import ModelConfig
+from kwen.model.formats import gptq
 from kwen.model.formats.checkpoint import Checkpoint, match_tensors, read_json
-from kwen.model.formats.safetensors_file import read_safetensors, write_safetensors
+from kwen.model.formats.safetensors_file import DTYPES, FLOAT_DTYPES, read_safetensors, write_safetensors
 from kwen.model.formats.tensors import LazyTensor, MemoryTensor
 from kwen.model.transformer import Transformer
 
@@ -38,19 +39,31 @@ def read(folder: Path, values: Mapping[str, Any]) -> Checkpoint:
     Raises UserError for a model this decoder would compute wrongly, for pickled weights, for damaged safetensors, and for
     weights that are not the config's.
     """
-    refuse_quantized(folder, values)
+    quantization = _packing(folder, values)
     try:
         config = ModelConfig.from_hf(values)
     except UserError as error:
         raise UserError(f"{folder}: {error}") from error
     except (TypeError, ValueError, ArithmeticError, AttributeError) as error:
         raise UserError(f"{folder / 'config.json'}: a value has the wrong type or size ({error})") from error
-    tensors = match_tensors(folder, config, read_weights(folder))
+    tensors = read_weights(folder, FLOAT_DTYPES if quantization is None else DTYPES)
+    if quantization is not None:
+        tensors = gptq.unpacked(folder, config, quantization, tensors)
+    tensors = match_tensors(folder, config, tensors)
     return Checkpoint(folder, "huggingface", config, tensors, generation_config(folder, values), chat_template(folder))
 
 
+def _packing(folder: Path, values: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The quantization_config of GPTQ or AWQ, None where there is none; UserError for weights packed in another way."""
+    quantization = values.get("quantization_config")
+    if isinstance(quantization, Mapping) and quantization.get("quant_method") in gptq.METHODS:
+        return quantization
+    refuse_quantized(folder, values)
+    return None
+
+
 def refuse_quantized(folder: Path, values: Mapping[str, Any]) -> None:
-    """UserError for a checkpoint whose config says that its weights are packed (GPTQ, AWQ, bitsandbytes, FP8)."""
+    """UserError for a checkpoint whose config says that its weights are packed in a way that is not read."""
     quantization = values.get("quantization_config")
     if quantization:
         method = quantization.get("quant_method", "unknown") if isinstance(quantization, Mapping) else "unknown"
@@ -58,11 +71,11 @@ def refuse_quantized(folder: Path, values: Mapping[str, Any]) -> None:
         raise UserError(f"{path}: quantization_config {method} is not read; use the unquantised checkpoint or a GGUF")
 
 
-def read_weights(folder: Path) -> dict[str, LazyTensor]:
+def read_weights(folder: Path, dtypes: Mapping[str, torch.dtype] = FLOAT_DTYPES) -> dict[str, LazyTensor]:
     """Every tensor of the folder's safetensors files by name; shards as the index says where there is one."""
     index = folder / INDEX_NAME
     if index.exists():
-        return _read_shards(folder, index)
+        return _read_shards(folder, index, dtypes)
     whole = folder / "model.safetensors"
     files = [whole] if whole.exists() else sorted(folder.glob("*.safetensors"))
     if not files:
@@ -72,14 +85,14 @@ def read_weights(folder: Path) -> dict[str, LazyTensor]:
         raise UserError(f"{folder}: no safetensors file beside config.json; the weights are missing")
     tensors: dict[str, LazyTensor] = {}
     for path in files:
-        for name, tensor in read_safetensors(path).items():
+        for name, tensor in read_safetensors(path, dtypes).items():
             if name in tensors:
                 raise UserError(f"{path}: tensor {name} is in another file of the folder too")
             tensors[name] = tensor
     return tensors
 
 
-def _read_shards(folder: Path, index: Path) -> dict[str, LazyTensor]:
+def _read_shards(folder: Path, index: Path, dtypes: Mapping[str, torch.dtype]) -> dict[str, LazyTensor]:
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
         raise UserError(f"{index}: weight_map must give a file name for every tensor")
@@ -89,7 +102,7 @@ def _read_shards(folder: Path, index: Path) -> dict[str, LazyTensor]:
         if file not in shards:
             if Path(file).name != file or not file.endswith(".safetensors"):
                 raise UserError(f"{index}: {file!r} is not the name of a safetensors file beside it")
-            shards[file] = read_safetensors(folder / file)
+            shards[file] = read_safetensors(folder / file, dtypes)
         if name not in shards[file]:
             raise UserError(f"{index}: tensor {name} is not in {file}")
         tensors[name] = shards[file][name]

@@ -21,12 +21,14 @@ MAX_HEADER_BYTES = 16 << 20
 """A header of this size names a hundred thousand tensors; the format itself would allow 100 MB."""
 MAX_DIMENSIONS = 8
 FLOAT_DTYPES = {"F64": torch.float64, "F32": torch.float32, "BF16": torch.bfloat16, "F16": torch.float16}
-"""The dtypes that a weight can have here, in the order in which the format sorts them."""
-_DTYPE_NAMES = {dtype: name for name, dtype in FLOAT_DTYPES.items()}
+"""The dtypes that a weight can have here."""
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "I32": torch.int32, "BF16": torch.bfloat16, "F16": torch.float16}
+"""Those and the words of packed weights, in the order in which the format sorts them."""
+_DTYPE_NAMES = {dtype: name for name, dtype in DTYPES.items()}
 
 
-def read_safetensors(path: Path) -> dict[str, StoredTensor]:
-    """The tensors of the file at `path`, checked, unread, by name.
+def read_safetensors(path: Path, dtypes: Mapping[str, torch.dtype] = FLOAT_DTYPES) -> dict[str, StoredTensor]:
+    """The tensors of the file at `path`, checked, unread, by name; all of `dtypes`.
 
     Raises UserError, naming file and tensor, for a header that is cut short, not JSON, too large, or that disagrees with
     the file: unknown dtype, bad shape, a size that is not shape times dtype, offsets outside the file, overlap, a hole.
@@ -44,7 +46,7 @@ def read_safetensors(path: Path) -> dict[str, StoredTensor]:
     tensors: dict[str, StoredTensor] = {}
     spans: list[tuple[int, int, str]] = []
     for name, entry in header.items():
-        dtype, shape, begin, end = _check_entry(f"{path}: tensor {name}", entry, size)
+        dtype, shape, begin, end = _check_entry(f"{path}: tensor {name}", entry, size, dtypes)
         spans.append((begin, end, name))
         tensors[name] = StoredTensor(file, name, start + begin, shape, dtype)
     _check_layout(path, sorted(spans), size)
@@ -70,19 +72,23 @@ def _parse_header(path: Path, data: bytes) -> dict[str, Any]:
     return header
 
 
-def _check_entry(where: str, entry: Any, size: int) -> tuple[torch.dtype, tuple[int, ...], int, int]:
+def _check_entry(
+    where: str, entry: Any, size: int, dtypes: Mapping[str, torch.dtype]
+) -> tuple[torch.dtype, tuple[int, ...], int, int]:
     """(dtype, shape, begin, end) of a header entry whose tensor fits `size` bytes of data."""
     if not isinstance(entry, dict) or entry.keys() != {"dtype", "shape", "data_offsets"}:
         raise UserError(f"{where}: its header entry is not dtype, shape and data_offsets; the file is damaged")
     name, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
-    if not isinstance(name, str) or name not in FLOAT_DTYPES:
-        known = ", ".join(FLOAT_DTYPES)
-        raise UserError(f"{where} has dtype {str(name)[:40]!r}; weights of {known} are read, quantised checkpoints only as GGUF")
+    if not isinstance(name, str) or name not in dtypes:
+        known = ", ".join(dtypes)
+        raise UserError(
+            f"{where} has dtype {str(name)[:40]!r}; weights of {known} are read, quantised ones as GPTQ, AWQ and GGUF"
+        )
     if not _whole_numbers(shape) or len(shape) > MAX_DIMENSIONS:
         raise UserError(f"{where}: its shape is no list of at most {MAX_DIMENSIONS} whole numbers; the file is damaged")
     if not _whole_numbers(offsets) or len(offsets) != 2 or not 0 <= offsets[0] <= offsets[1] <= size:
         raise UserError(f"{where}: its data_offsets lie outside the {size} bytes of data; the file is cut short or damaged")
-    dtype = FLOAT_DTYPES[name]
+    dtype = dtypes[name]
     if math.prod(shape) * dtype.itemsize != offsets[1] - offsets[0]:
         raise UserError(f"{where}: shape {shape} of {name} does not take the {offsets[1] - offsets[0]} bytes of its data_offsets")
     return dtype, tuple(shape), offsets[0], offsets[1]
@@ -111,7 +117,7 @@ def write_safetensors(path: Path, tensors: Mapping[str, LazyTensor], dtype: torc
     The bytes depend on names and values alone: tensors lie by dtype, then name, and the only metadata is the `format: pt`
     that transformers asks for. For an artifact call it inside `kwen.files.folder_aside`.
     """
-    rank = list(FLOAT_DTYPES.values())
+    rank = list(DTYPES.values())
     entries = [(rank.index(dtype or tensor.dtype), name, tensor) for name, tensor in tensors.items()]
     entries.sort(key=lambda entry: entry[:2])
     header: dict[str, Any] = {"__metadata__": {"format": "pt"}}

@@ -1,0 +1,293 @@
+"""Continuous batching: requests come and go at any time, each step moves all that run by a token or more.
+
+    plan (scheduler) -> one ragged pass (runner) -> sample -> push into the requests -> what has ended leaves
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import accumulate
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kwen.engine import native_runner
+from kwen.engine.adjustments import adjust
+from kwen.engine.blocks import BlockPool
+from kwen.engine.completion import PromptLogprob, TopLogprobs
+from kwen.engine.constrain_matcher import allowed_tokens
+from kwen.engine.request import Request
+from kwen.engine.runner import BLOCK, Logits, Runner, Step
+from kwen.engine.sampler import SamplingBatch, sample
+from kwen.engine.scheduler import Chunk, Scheduler
+from kwen.engine.torch_runner import TorchRunner
+from kwen.errors import UserError
+from kwen.model.transformer import Transformer
+
+CACHE_BYTES = 4 << 30
+"""Of keys and values at most, where nobody says otherwise."""
+_PREFILL_TOKENS = 2048
+_NAN = "the model's logits are not numbers (NaN): its weights are damaged, or its training diverged"
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """Where an engine stands (waiting, running, slots, blocks, blocks_used) and what it has done since it began."""
+
+    waiting: int
+    running: int
+    slots: int
+    blocks: int
+    blocks_used: int
+    prompt_tokens: int
+    cached_tokens: int
+    generated_tokens: int
+    steps: int
+    preemptions: int
+    cancelled: int
+
+
+class Engine:
+    """Runs requests on `model`: at most `slots` at once, keys and values in `cache_bytes` at most, and `prefill_tokens` tokens of
+    prompts in a step at most. `runner` computes the model: by default the native kernels where they can, else torch.
+
+    The cache grows as requests need it. The same request gives the same tokens whatever runs beside it where the runner is
+    `batch_invariant`.
+    """
+
+    def __init__(
+        self,
+        model: Transformer,
+        slots: int = 64,
+        cache_bytes: int = CACHE_BYTES,
+        prefill_tokens: int = _PREFILL_TOKENS,
+        runner: Runner | None = None,
+    ) -> None:
+        self.model, self.config = model, model.config
+        self.runner = runner if runner is not None else make_runner(model)
+        self.slots = slots
+        self.capacity = max(1, cache_bytes // self.runner.block_bytes)
+        self._pool = BlockPool()
+        self._scheduler = Scheduler(self._pool, slots, prefill_tokens)
+        self._sampled: list[Request] = []
+        self._sampling = SamplingBatch([])
+        self._prompt_tokens = self._generated_tokens = self._steps = self._cancelled = 0
+
+    @property
+    def busy(self) -> bool:
+        """Whether any request waits or runs."""
+        return bool(self._scheduler.waiting or self._scheduler.running)
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a slot."""
+        return len(self._scheduler.waiting)
+
+    def statistics(self) -> Statistics:
+        """Where the engine stands."""
+        scheduler = self._scheduler
+        return Statistics(
+            len(scheduler.waiting), len(scheduler.running), self.slots, self._pool.count, self._pool.held, self._prompt_tokens,
+            scheduler.cached_tokens, self._generated_tokens, self._steps, scheduler.preemptions, self._cancelled,
+        )  # fmt: skip
+
+    def check(self, request: Request) -> None:
+        """Raise UserError where `request` cannot be run: an empty prompt, ids outside the vocabulary, more tokens than the model's
+        context or the cache holds, a grammar that cannot be compiled."""
+        where = f"request {request.index + 1}"
+        prompt, asked = request.prompt, request.params.max_new_tokens
+        if not prompt:
+            raise UserError(f"{where}: the prompt has no tokens; give at least one")
+        vocab_size, context = self.config.vocab_size, self.config.max_position_embeddings
+        ids = [*prompt, *(token for token, _ in request.params.logit_bias)]
+        if min(ids) < 0 or max(ids) >= vocab_size:
+            raise UserError(f"{where}: token ids must lie between 0 and {vocab_size - 1}, the model's vocabulary")
+        if request.params.grammar is not None:
+            request.vocabulary(vocab_size).compile(request.params.grammar)
+        if _total(request) > context:
+            raise UserError(
+                f"{where}: {len(prompt)} tokens of prompt and {asked} to generate exceed the "
+                f"model's context of {context}; shorten the prompt or lower max_new_tokens"
+            )
+        if _blocks(request) > self.capacity:
+            raise UserError(
+                f"{where}: {len(prompt)} tokens of prompt and {asked} to generate exceed the {self.capacity * BLOCK} that the cache "
+                "of keys and values holds; shorten the prompt, lower max_new_tokens, or give the cache more bytes"
+            )
+
+    def add(self, requests: Sequence[Request]) -> None:
+        """Queue requests that `check` let pass."""
+        if not self.busy and self.runner.refresh():
+            self._pool.clear()
+        for request in requests:
+            request.constrain(self.config.vocab_size)
+        self._prompt_tokens += sum(len(request.prompt) for request in requests)
+        self._scheduler.add(requests)
+        everyone = sorted(map(_blocks, [*self._scheduler.running, *self._scheduler.waiting]), reverse=True)
+        self.reserve(sum(everyone[: self.slots]) + self.slots)
+
+    def reserve(self, blocks: int) -> None:
+        """Give the cache room for `blocks` blocks now, as far as `cache_bytes` goes."""
+        wanted = min(self.capacity, blocks)
+        if wanted > self._pool.count:
+            wanted = min(self.capacity, max(wanted, self._pool.count * 3 // 2))
+            self.runner.reserve(wanted)
+            self._pool.grow(wanted)
+
+    def cancel(self, request: Request) -> None:
+        """Take a request out at once; it ends with what it has."""
+        self._scheduler.remove(request)
+        self._cancelled += 1
+
+    @torch.inference_mode()
+    def step(self) -> list[Request]:
+        """One pass through the model; the requests that have a token more, or have ended with this pass.
+
+        Raises UserError where the model's logits are not numbers.
+        """
+        chunks = self._scheduler.plan()
+        if not chunks:
+            return []
+        for chunk in chunks:
+            place = self._scheduler.running[chunk.request]
+            if place.copy is not None:
+                self.runner.copy_block(*place.copy)
+                self._pool.release([place.copy[0]])
+                place.copy = None
+        step, rows = self._step(chunks)
+        logits = self.runner.forward(step)
+        self._steps += 1
+        for chunk in chunks:
+            if not chunk.reaches_end:
+                self._scheduler.computed(chunk, 0)
+        self._tell_prompts(chunks, logits, rows)
+        return self._push(chunks, logits, rows)
+
+    def _step(self, chunks: list[Chunk]) -> tuple[Step, dict[Request, int]]:
+        """The chunks as one ragged batch; and of each request that wants logits, the number of its first row."""
+        counts = [len(chunk.tokens) for chunk in chunks]
+        starts = [0, *accumulate(counts)]
+        tables = [self._scheduler.running[chunk.request].blocks for chunk in chunks]
+        width = max(map(len, tables))
+        rows: list[int] = []
+        first_row: dict[Request, int] = {}
+        for chunk, start, count in zip(chunks, starts, counts, strict=False):
+            wanted = count if chunk.request.private and _in_prompt(chunk) else 1 + chunk.guessed if chunk.reaches_end else 0
+            if wanted:
+                first_row[chunk.request] = len(rows)
+                rows.extend(range(start + count - wanted, start + count))
+        step = Step(
+            np.fromiter((token for chunk in chunks for token in chunk.tokens), dtype=np.int32, count=starts[-1]),
+            np.concatenate([np.arange(chunk.start, chunk.start + len(chunk.tokens), dtype=np.int32) for chunk in chunks]),
+            np.array(starts, dtype=np.int32),
+            np.array([table + [0] * (width - len(table)) for table in tables], dtype=np.int32),
+            np.array(rows, dtype=np.int32),
+        )
+        return step, first_row
+
+    def _push(self, chunks: list[Chunk], logits: Logits, rows: dict[Request, int]) -> list[Request]:
+        ready = [chunk for chunk in chunks if chunk.reaches_end]
+        if not ready:
+            return []
+        chosen: list[int] = []  # rows of `logits`
+        owners: list[Request] = []
+        positions: list[int] = []
+        for chunk in ready:
+            count = 1 + chunk.guessed
+            last = rows[chunk.request] + (len(chunk.tokens) - count if chunk.request.private and _in_prompt(chunk) else 0)
+            chosen.extend(range(last, last + count))
+            owners.extend([chunk.request] * count)
+            positions.extend(range(chunk.request.length, chunk.request.length + count))
+        taken = logits if len(chosen) == len(logits.values) else _select(logits, chosen)
+        tokens_B = self._sample(taken, owners, positions)
+        logprobs_B = taken.logprobs(tokens_B)
+        tokens, logprobs = tokens_B.tolist(), logprobs_B.tolist()
+        top = _top(taken, [request.params.top_logprobs for request in owners])
+        row = 0
+        for chunk in ready:
+            accepted, request = 0, chunk.request
+            for offset in range(1 + chunk.guessed):
+                number = row + offset
+                if logprobs[number] != logprobs[number]:
+                    raise UserError(_NAN)
+                ended = request.push(tokens[number], logprobs[number], top[number])
+                self._generated_tokens += 1
+                if ended or offset == chunk.guessed or chunk.tokens[offset - chunk.guessed] != tokens[number]:
+                    break
+                accepted += 1
+            row += 1 + chunk.guessed
+            if request.ended:
+                self._scheduler.remove(request)
+            else:
+                self._scheduler.computed(chunk, accepted)
+        return [chunk.request for chunk in ready]
+
+    def _sample(self, logits: Logits, owners: list[Request], positions: list[int]) -> Tensor:
+        """A token for each row."""
+        if all(request.takes_best for request in owners):
+            return logits.best
+        if owners != self._sampled:
+            self._sampled = owners
+            self._sampling = SamplingBatch([request.params for request in owners], logits.values.device)
+        scores = logits.values
+        if any(request.params.adjusts for request in owners):
+            scores = scores.clone()
+            for row, request in zip(scores, owners, strict=True):
+                if request.params.adjusts:
+                    adjust(row, request)
+        constrained = {n: request.constraint for n, request in enumerate(owners) if request.constraint is not None}
+        allowed = None
+        if constrained:
+            allowed_RV = allowed_tokens(list(constrained.values()), self.config.vocab_size, scores.device)
+            allowed = torch.tensor(list(constrained), device=scores.device), allowed_RV
+        return sample(scores, self._sampling, torch.tensor(positions, device=scores.device), allowed)
+
+    def _tell_prompts(self, chunks: Iterable[Chunk], logits: Logits, rows: dict[Request, int]) -> None:
+        """The logprobs of prompt tokens, where a request wants them."""
+        for chunk in chunks:
+            request, asked = chunk.request, chunk.request.params.prompt_logprobs
+            if asked is None or not _in_prompt(chunk):
+                continue
+            told = request.prompt_logprobs
+            if not told:
+                told.append(PromptLogprob(request.prompt[0], None, []))
+            following = request.prompt[chunk.start + 1 : chunk.start + len(chunk.tokens) + 1]
+            del told[chunk.start + 1 :]  # computed before, if it had to give way
+            part = _select(logits, range(rows[request], rows[request] + len(following)))
+            logprobs = part.logprobs(torch.tensor(following, dtype=torch.int64, device=part.values.device)).tolist()
+            top = _top(part, [asked] * len(following))
+            told += [PromptLogprob(*one) for one in zip(following, logprobs, (likely or [] for likely in top), strict=True)]
+
+
+def make_runner(model: Transformer) -> Runner:
+    """What computes `model` fastest here."""
+    return native_runner.NativeRunner(model) if native_runner.supports(model) else TorchRunner(model)
+
+
+def _in_prompt(chunk: Chunk) -> bool:
+    return chunk.start < len(chunk.request.prompt) and not chunk.guessed
+
+
+def _total(request: Request) -> int:
+    return len(request.prompt) + request.params.max_new_tokens
+
+
+def _blocks(request: Request) -> int:
+    return -(-_total(request) // BLOCK)
+
+
+def _select(logits: Logits, rows: Sequence[int]) -> Logits:
+    index = torch.tensor(rows, dtype=torch.int64, device=logits.values.device)
+    return Logits(logits.values[index], logits.best[index], logits.most[index], logits.log_sum[index])
+
+
+def _top(logits: Logits, asked: list[int]) -> list[TopLogprobs | None]:
+    """The likeliest tokens of each row that asks for some."""
+    told: list[TopLogprobs | None] = [None] * len(asked)
+    rows = [row for row, count in enumerate(asked) if count]
+    if rows:
+        values, tokens = logits.values[rows].topk(min(max(asked), logits.values.shape[1]), dim=-1)
+        logprobs = values - logits.most[rows, None] - logits.log_sum[rows, None]
+        for row, ids, numbers in zip(rows, tokens.tolist(), logprobs.tolist(), strict=True):
+            told[row] = list(zip(ids, numbers, strict=True))[: asked[row]]
+    return told

@@ -1,0 +1,395 @@
+// One forward pass of the decoder over a ragged batch: any number of sequences, any number of new tokens of each.
+//
+// All threads walk through the same phases of each layer; work within a phase is handed out in pieces, so a thread that is held up
+// does not hold up the others. The residual stream is float32 whatever the weights are.
+// Legend: D hidden, H query heads, K key/value heads, E head dim, W feed-forward width, V vocabulary.
+
+#include <memory>
+#include <unistd.h>
+
+#include "attention.h"
+#include "product.h"
+#include "threads.h"
+
+using namespace kwen;
+
+extern "C" {
+
+struct Layer {
+    Matrix qkv, out, gate_up, down;  // gate_up: panels of 16 gates and their 16 ups
+    const float *attention_norm, *mlp_norm, *q_norm, *k_norm;
+};
+
+struct Model {
+    int32_t layers, D, H, K, E, W, V, embedding_kind, cache_kind;  // cache_kind: 0 float32, 1 bfloat16, 2 int8
+    float eps;
+    const void* embedding;  // (V, D), float32 or bfloat16
+    const float* norm;
+    const Layer* layer;
+    Matrix head;
+};
+
+struct Step {
+    int32_t threads, tokens, sequences, table_stride, rows;
+    const int32_t *token_ids, *positions;  // (tokens)
+    const int32_t *starts;                 // (sequences + 1): the first token of each sequence
+    const int32_t *tables;                 // (sequences, table_stride): the blocks of each sequence
+    const int32_t *row_tokens;             // (rows): the tokens whose logits are wanted
+    const float *cos, *sin;                // (positions, E / 2)
+    void *const *keys, *const *values;     // a pointer a layer
+    float *const *key_scales, *const *value_scales;
+    float *logits;                         // (rows, V)
+    int32_t *best;                         // (rows): the first largest logit
+    float *most, *log_sum;                 // (rows): it, and log of the sum of exp(logit - it)
+};
+}
+
+namespace {
+
+struct Item {
+    int sequence, head, first, count;  // queries [first, first + count) of those of one sequence and key/value head
+};
+
+struct Engine {
+    Model model;
+    std::vector<float> x, normed, qkv, attended, wide;
+    std::vector<Layer> layers;
+    std::vector<Rows> rows;  // one for each form that a matrix's input has
+    std::vector<Item> items;
+    std::vector<std::vector<float>> scores;
+    std::unique_ptr<std::atomic<int>[]> counters;
+    int counter_count = 0;
+
+    explicit Engine(const Model& given) : model(given), layers(given.layer, given.layer + given.layers) {
+        for (Layer& layer : layers)
+            for (Matrix* matrix : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) find_form(*matrix);
+        find_form(model.head);
+        model.layer = layers.data();
+    }
+
+private:
+    void find_form(Matrix& matrix) {
+        for (matrix.form = 0; matrix.form < static_cast<int>(rows.size()); ++matrix.form)
+            if (rows[matrix.form].fits(matrix)) return;
+        rows.emplace_back(matrix);
+    }
+};
+
+// Its threads outlive everything, so it is never destroyed; a forked process has none of them and gets its own.
+Team& team() {
+    static std::atomic<Team*> one{new Team};
+    static std::atomic<pid_t> owner{getpid()};
+    if (owner.exchange(getpid()) != getpid()) one.store(new Team);
+    return *one.load();
+}
+
+void rms_norm(const float* x, const float* weight, int n, float eps, float* out) {
+    __m512 squares = _mm512_setzero_ps();
+    int i = 0;
+    for (; i + 16 <= n; i += 16) squares = _mm512_fmadd_ps(load(x + i), load(x + i), squares);
+    float total = _mm512_reduce_add_ps(squares);
+    for (; i < n; ++i) total += x[i] * x[i];
+    const float factor = 1.0f / std::sqrt(total / n + eps);
+    for (i = 0; i < n; ++i) out[i] = weight[i] * (x[i] * factor);
+}
+
+void embed(const Model& m, int token, float* out) {
+    const size_t at = static_cast<size_t>(token) * m.D;
+    if (m.embedding_kind == FLOAT32) {
+        std::memcpy(out, static_cast<const float*>(m.embedding) + at, m.D * sizeof(float));
+        return;
+    }
+    const bf16* row = static_cast<const bf16*>(m.embedding) + at;
+    for (int i = 0; i < m.D; ++i) {
+        const uint32_t bits = static_cast<uint32_t>(row[i]) << 16;
+        std::memcpy(out + i, &bits, 4);
+    }
+}
+
+// Turn one head by the position's angles: pairs (i, i + E / 2); `factor` scales the result.
+void rotate(const float* x, const float* cos, const float* sin, int E, float factor, float* out) {
+    const int half = E / 2;
+    for (int i = 0; i < half; ++i) {
+        const float a = x[i], b = x[i + half];
+        out[i] = (a * cos[i] - b * sin[i]) * factor;
+        out[i + half] = (b * cos[i] + a * sin[i]) * factor;
+    }
+}
+
+template <typename T>
+Pages<T> pages(const Model& m, const Step& s, int layer) {
+    return {static_cast<T*>(s.keys[layer]), static_cast<T*>(s.values[layer]),
+            m.cache_kind == 2 ? s.key_scales[layer] : nullptr, m.cache_kind == 2 ? s.value_scales[layer] : nullptr,
+            m.K, round_up(m.E, 16)};
+}
+
+class Pass {
+public:
+    Pass(Engine& engine, const Step& step, Team& crew, const int* sequence_of, int thread)
+        : e(engine), m(engine.model), s(step), crew(crew), sequence_of(sequence_of), thread(thread) {}
+
+    template <typename T>
+    void run() {
+        const int N = s.tokens, D = m.D;
+        each(N, 8, [&](int t) { embed(m, s.token_ids[t], &e.x[static_cast<size_t>(t) * D]); });
+        meet();
+        for (int l = 0; l < m.layers; ++l) layer<T>(m.layer[l], l);
+        each(s.rows, 1, [&](int r) {
+            float* row = &e.normed[static_cast<size_t>(thread) * e_stride()];
+            rms_norm(&e.x[static_cast<size_t>(s.row_tokens[r]) * D], m.norm, D, m.eps, row);
+            e.rows[m.head.form].fill(r, row, D);
+        });
+        meet();
+        product(m.head, s.rows, [&](int row, int panel, __m512 y0, __m512 y1) {
+            float* out = s.logits + static_cast<size_t>(row) * m.V + panel * PANEL;
+            const int left = m.V - panel * PANEL;
+            if (left >= PANEL) {
+                _mm512_storeu_ps(out, y0);
+                _mm512_storeu_ps(out + 16, y1);
+            } else {
+                _mm512_mask_storeu_ps(out, lanes(left), y0);
+                _mm512_mask_storeu_ps(out + 16, lanes(left - 16), y1);
+            }
+        });
+        meet();
+        each(s.rows, 1, [&](int r) { summarize(r); });
+    }
+
+private:
+    template <typename T>
+    void layer(const Layer& layer, int number) {
+        const int N = s.tokens, H = m.H, K = m.K, E = m.E, G = H / K;
+        const int qkv_stride = round_up((H + 2 * K) * E, PANEL) + PANEL, attended_stride = H * E + 16, wide_stride = round_up(m.W, 16);
+        const Pages<T> cache = pages<T>(m, s, number);
+        norm_rows(layer.attention_norm, layer.qkv);
+        product(layer.qkv, N, [&](int row, int panel, __m512 y0, __m512 y1) {
+            float* out = &e.qkv[static_cast<size_t>(row) * qkv_stride + panel * PANEL];
+            _mm512_storeu_ps(out, biased(layer.qkv, panel, 0, y0));
+            _mm512_storeu_ps(out + 16, biased(layer.qkv, panel, 16, y1));
+        });
+        meet();
+        each(N, 4, [&](int t) {
+            float* row = &e.qkv[static_cast<size_t>(t) * qkv_stride];
+            const int position = s.positions[t];
+            const float *cos = s.cos + static_cast<size_t>(position) * (E / 2), *sin = s.sin + static_cast<size_t>(position) * (E / 2);
+            const int block = s.tables[static_cast<size_t>(sequence_of[t]) * s.table_stride + position / BLOCK];
+            float k[512] = {0}, v[512] = {0}, turned[512];
+            const float factor = 1.0f / std::sqrt(static_cast<float>(E));
+            for (int h = 0; h < H; ++h) {
+                float* q = row + h * E;
+                if (layer.q_norm) rms_norm(q, layer.q_norm, E, m.eps, q);
+                rotate(q, cos, sin, E, factor, turned);
+                std::memcpy(q, turned, E * sizeof(float));
+            }
+            for (int h = 0; h < K; ++h) {
+                float* key = row + (H + h) * E;
+                if (layer.k_norm) rms_norm(key, layer.k_norm, E, m.eps, key);
+                rotate(key, cos, sin, E, 1.0f, k);
+                std::memcpy(v, row + (H + K + h) * E, E * sizeof(float));
+                cache.write(block, h, position % BLOCK, k, v);
+            }
+        });
+        meet();
+        each(static_cast<int>(e.items.size()), 1, [&](int i) { attend(cache, e.items[i], G, qkv_stride, attended_stride); });
+        meet();
+        each(N, 4, [&](int t) { e.rows[layer.out.form].fill(t, &e.attended[static_cast<size_t>(t) * attended_stride], H * E); });
+        meet();
+        product(layer.out, N, [&](int row, int panel, __m512 y0, __m512 y1) { add(layer.out, row, panel, y0, y1); });
+        meet();
+        norm_rows(layer.mlp_norm, layer.gate_up);
+        product(layer.gate_up, N, [&](int row, int panel, __m512 y0, __m512 y1) {
+            const __m512 gate = biased(layer.gate_up, panel, 0, y0), up = biased(layer.gate_up, panel, 16, y1);
+            _mm512_storeu_ps(&e.wide[static_cast<size_t>(row) * wide_stride + panel * 16], _mm512_mul_ps(silu(gate), up));
+        });
+        meet();
+        each(N, 4, [&](int t) { e.rows[layer.down.form].fill(t, &e.wide[static_cast<size_t>(t) * wide_stride], m.W); });
+        meet();
+        product(layer.down, N, [&](int row, int panel, __m512 y0, __m512 y1) { add(layer.down, row, panel, y0, y1); });
+        meet();
+    }
+
+    void norm_rows(const float* weight, const Matrix& matrix) {
+        each(s.tokens, 4, [&](int t) {
+            float* row = &e.normed[static_cast<size_t>(thread) * e_stride()];
+            rms_norm(&e.x[static_cast<size_t>(t) * m.D], weight, m.D, m.eps, row);
+            e.rows[matrix.form].fill(t, row, m.D);
+        });
+        meet();
+    }
+
+    template <typename T>
+    void attend(const Pages<T>& cache, const Item& item, int G, int qkv_stride, int attended_stride) {
+        const float* queries[TILE];
+        float* out[TILE];
+        int32_t positions[TILE];
+        const bool direct = cache.dim == m.E;
+        float held[TILE * 512];
+        for (int i = 0; i < item.count; ++i) {
+            const int t = s.starts[item.sequence] + (item.first + i) / G, h = item.head * G + (item.first + i) % G;
+            queries[i] = &e.qkv[static_cast<size_t>(t) * qkv_stride + h * m.E];
+            positions[i] = s.positions[t];
+            out[i] = direct ? &e.attended[static_cast<size_t>(t) * attended_stride + h * m.E] : held + i * 512;
+        }
+        const int32_t* table = s.tables + static_cast<size_t>(item.sequence) * s.table_stride;
+        std::vector<float>& scores = e.scores[thread];
+        const int stride = s.table_stride * BLOCK;
+        if (scores.size() < static_cast<size_t>(TILE) * stride) scores.resize(static_cast<size_t>(TILE) * stride);
+        switch (item.count) {
+            case 1: attend_tile<1>(cache, item.head, table, queries, positions, out, scores.data(), stride); break;
+            case 2: attend_tile<2>(cache, item.head, table, queries, positions, out, scores.data(), stride); break;
+            case 3: attend_tile<3>(cache, item.head, table, queries, positions, out, scores.data(), stride); break;
+            case 4: attend_tile<4>(cache, item.head, table, queries, positions, out, scores.data(), stride); break;
+            case 5: attend_tile<5>(cache, item.head, table, queries, positions, out, scores.data(), stride); break;
+            default: attend_tile<6>(cache, item.head, table, queries, positions, out, scores.data(), stride);
+        }
+        for (int i = 0; !direct && i < item.count; ++i) {
+            const int t = s.starts[item.sequence] + (item.first + i) / G, h = item.head * G + (item.first + i) % G;
+            std::memcpy(&e.attended[static_cast<size_t>(t) * attended_stride + h * m.E], out[i], m.E * sizeof(float));
+        }
+    }
+
+    void add(const Matrix& matrix, int row, int panel, __m512 y0, __m512 y1) {
+        float* out = &e.x[static_cast<size_t>(row) * m.D + panel * PANEL];
+        const int left = m.D - panel * PANEL;
+        const __mmask16 low = lanes(left), high = lanes(left - 16);
+        const __m512 x0 = _mm512_maskz_loadu_ps(low, out), x1 = _mm512_maskz_loadu_ps(high, out + 16);
+        _mm512_mask_storeu_ps(out, low, _mm512_add_ps(x0, biased(matrix, panel, 0, y0)));
+        _mm512_mask_storeu_ps(out + 16, high, _mm512_add_ps(x1, biased(matrix, panel, 16, y1)));
+    }
+
+    // Biases are padded to whole panels.
+    static __m512 biased(const Matrix& matrix, int panel, int half, __m512 y) {
+        return matrix.bias ? _mm512_add_ps(y, load(matrix.bias + panel * PANEL + half)) : y;
+    }
+
+    static __mmask16 lanes(int count) { return static_cast<__mmask16>((1u << std::clamp(count, 0, 16)) - 1); }
+
+    void summarize(int r) {
+        const float* row = s.logits + static_cast<size_t>(r) * m.V;
+        __m512 most = _mm512_set1_ps(-INFINITY);
+        for (int i = 0; i < m.V; i += 16) most = _mm512_mask_max_ps(most, lanes(m.V - i), most, _mm512_maskz_loadu_ps(lanes(m.V - i), row + i));
+        const float top = _mm512_reduce_max_ps(most);
+        const __m512 tops = _mm512_set1_ps(top);
+        __m512 total = _mm512_setzero_ps();
+        int best = -1;
+        for (int i = 0; i < m.V; i += 16) {
+            const __mmask16 here = lanes(m.V - i);
+            const __m512 value = _mm512_maskz_loadu_ps(here, row + i);
+            const __mmask16 equal = _mm512_mask_cmp_ps_mask(here, value, tops, _CMP_EQ_OQ);
+            if (best < 0 && equal) best = i + __builtin_ctz(equal);
+            total = _mm512_mask_add_ps(total, here, total, exp_(_mm512_sub_ps(value, tops)));
+        }
+        s.best[r] = std::max(best, 0);
+        s.most[r] = top;
+        s.log_sum[r] = best < 0 ? NAN : std::log(_mm512_reduce_add_ps(total));
+    }
+
+    int e_stride() const { return round_up(m.D, 16) + 16; }
+
+    void meet() { crew.barrier(); }
+
+    // Hand out `count` pieces of work, `grain` at a time.
+    template <typename F>
+    void each(int count, int grain, const F& work) {
+        std::atomic<int>& next = e.counters[phase++];
+        if (count <= grain && thread > 0) return;
+        for (int first; (first = next.fetch_add(grain, std::memory_order_relaxed)) < count;)
+            for (int i = first; i < std::min(count, first + grain); ++i) work(i);
+    }
+
+    template <typename Store>
+    void product(const Matrix& matrix, int count, const Store& store) {
+        std::atomic<int>& next = e.counters[phase++];
+        const int panels = matrix.panels(), grain = std::max(1, panels / (4 * s.threads));
+        for (int first; (first = next.fetch_add(grain, std::memory_order_relaxed)) < panels;)
+            multiply(matrix, e.rows[matrix.form], 0, count, first, std::min(panels, first + grain), store);
+    }
+
+    Engine& e;
+    const Model& m;
+    const Step& s;
+    Team& crew;
+    const int* sequence_of;
+    int thread, phase = 0;
+};
+
+}  // namespace
+
+extern "C" {
+
+void* kwen_create(const Model* model) { return new Engine(*model); }
+
+void kwen_destroy(void* handle) { delete static_cast<Engine*>(handle); }
+
+// Bytes of a matrix once it is packed.
+int64_t kwen_packed_bytes(int32_t kind, int32_t out, int32_t in) {
+    const Matrix matrix{kind, out, in, 64, 0, nullptr, nullptr, nullptr, nullptr};
+    return static_cast<int64_t>(matrix.panels()) * matrix.panel_bytes();
+}
+
+// Pack rows (out, in) of float32, bfloat16, uint8 levels, or two 4-bit levels a byte, into panels; `to` is zeroed.
+void kwen_pack(int32_t kind, int32_t out, int32_t in, const void* from, void* to, int32_t threads) {
+    const Matrix matrix{kind, out, in, 64, 0, nullptr, nullptr, nullptr, nullptr};
+    std::atomic<int> next{0};
+    team().run(threads, [&](int) {
+        for (int p; (p = next.fetch_add(1)) < matrix.panels();) {
+            char* panel = static_cast<char*>(to) + p * matrix.panel_bytes();
+            for (int n = 0; n < PANEL && p * PANEL + n < out; ++n) {
+                const size_t row = p * PANEL + n;
+                if (kind == FLOAT32) {
+                    const float* x = static_cast<const float*>(from) + row * in;
+                    for (int k = 0; k < in; ++k) reinterpret_cast<float*>(panel)[k * PANEL + n] = x[k];
+                } else if (kind == BFLOAT16) {
+                    const bf16* x = static_cast<const bf16*>(from) + row * in;
+                    for (int k = 0; k < in; ++k) reinterpret_cast<bf16*>(panel)[(k / 2 * PANEL + n) * 2 + k % 2] = x[k];
+                } else if (kind == INT8) {
+                    const uint8_t* x = static_cast<const uint8_t*>(from) + row * in;
+                    for (int k = 0; k < in; ++k) reinterpret_cast<uint8_t*>(panel)[(k / 4 * PANEL + n) * 4 + k % 4] = x[k];
+                } else {
+                    const uint8_t* x = static_cast<const uint8_t*>(from) + row * ((in + 1) / 2);
+                    for (int k = 0; k < in; ++k) {
+                        const uint8_t level = k % 2 ? x[k / 2] >> 4 : x[k / 2] & 15;
+                        reinterpret_cast<uint8_t*>(panel)[(k / 4 * 16 + n % 16) * 4 + k % 4] |= n < 16 ? level : level << 4;
+                    }
+                }
+            }
+        }
+    });
+}
+
+// Run one step; 0, or 1 where a size is beyond what the buffers on the stack hold.
+int32_t kwen_step(void* handle, const Step* step) {
+    Engine& e = *static_cast<Engine*>(handle);
+    const Model& m = e.model;
+    const Step& s = *step;
+    if (m.E > 512) return 1;
+    const size_t N = s.tokens, G = m.H / m.K;
+    auto room = [](std::vector<float>& buffer, size_t size) { if (buffer.size() < size) buffer.resize(size); };
+    room(e.x, N * m.D + 32);
+    room(e.normed, static_cast<size_t>(s.threads) * (round_up(m.D, 16) + 16));
+    room(e.qkv, N * (round_up((m.H + 2 * m.K) * m.E, PANEL) + PANEL) + 32);
+    room(e.attended, N * (m.H * m.E + 16) + 32);
+    room(e.wide, N * round_up(m.W, 16) + 32);
+    if (e.scores.size() < static_cast<size_t>(s.threads)) e.scores.resize(s.threads);
+    const int counters = m.layers * 16 + 16;
+    if (e.counter_count < counters) e.counters.reset(new std::atomic<int>[counters]), e.counter_count = counters;
+    for (int i = 0; i < counters; ++i) e.counters[i].store(0, std::memory_order_relaxed);
+    e.items.clear();
+    std::vector<int> sequence_of(N);
+    for (int q = 0; q < s.sequences; ++q) {
+        const int count = (s.starts[q + 1] - s.starts[q]) * static_cast<int>(G);
+        for (int t = s.starts[q]; t < s.starts[q + 1]; ++t) sequence_of[t] = q;
+        for (int h = 0; h < m.K; ++h)
+            for (int first = 0; first < count; first += TILE) e.items.push_back({q, h, first, std::min(TILE, count - first)});
+    }
+    for (Rows& rows : e.rows) rows.reserve(s.tokens);
+    Team& crew = team();
+    crew.run(s.threads, [&](int thread) {
+        Pass pass(e, s, crew, sequence_of.data(), thread);
+        if (m.cache_kind == 0) pass.run<float>();
+        else if (m.cache_kind == 1) pass.run<bf16>();
+        else pass.run<int8_t>();
+    });
+    return 0;
+}
+}

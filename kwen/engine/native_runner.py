@@ -1,0 +1,299 @@
+"""The model on a CPU through the native kernels: weights packed once, one call a pass.
+
+A row's logits have the same bits alone, in any batch, in chunks and from the prefix cache (native/product.h says why).
+Legend: D hidden, H query heads, K key/value heads, E head dim, W feed-forward width, V vocabulary.
+"""
+
+import ctypes
+from typing import Any, Literal, cast
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from kwen.engine.native_library import library
+from kwen.engine.runner import BLOCK, Logits, Step
+from kwen.model.config import ModelConfig
+from kwen.model.quantize import Int8Linear, QuantizedLinear
+from kwen.model.rope import rotation
+from kwen.model.transformer import Block, RMSNorm, Transformer
+
+CacheDtype = Literal["float32", "bfloat16", "int8"]
+_CACHE_DTYPES: dict[str, tuple[int, torch.dtype]] = {
+    "float32": (0, torch.float32), "bfloat16": (1, torch.bfloat16), "int8": (2, torch.int8),
+}  # fmt: skip
+_FLOAT32, _BFLOAT16, _INT8, _INT4 = range(4)
+_PANEL = 32
+_LARGEST_HEAD = 512
+_POINTER = ctypes.c_void_p
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("kind", "outputs", "inputs", "group", "form")),
+        *((name, _POINTER) for name in ("weight", "scale", "zero", "bias")),
+    ]
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [
+        *((name, _Matrix) for name in ("qkv", "out", "gate_up", "down")),
+        *((name, _POINTER) for name in ("attention_norm", "mlp_norm", "q_norm", "k_norm")),
+    ]
+
+
+class _Model(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("layers", "D", "H", "K", "E", "W", "V", "embedding_kind", "cache_kind")),
+        ("eps", ctypes.c_float),
+        *((name, _POINTER) for name in ("embedding", "norm", "layer")),
+        ("head", _Matrix),
+    ]
+
+
+class _Step(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("threads", "tokens", "sequences", "table_stride", "rows")),
+        *((name, _POINTER) for name in ("token_ids", "positions", "starts", "tables", "row_tokens", "cos", "sin")),
+        *((name, _POINTER) for name in ("keys", "values", "key_scales", "value_scales", "logits", "best", "most", "log_sum")),
+    ]
+
+
+class NativeRunner:
+    """Runs `model` (on a CPU) with the kernels; `supports` says whether it can.
+
+    Weights: float32 from float32 and float16 parameters, bfloat16, int8 and int4 from `QuantizedLinear`. Activations that meet
+    integer weights are rounded to int8, a scale for each token and each 32 or 64 inputs. cache_dtype: of keys and values; by default
+    float32 where all weights are, else bfloat16.
+    """
+
+    batch_invariant = True
+
+    def __init__(self, model: Transformer, cache_dtype: CacheDtype | None = None) -> None:
+        kernels = library()
+        assert kernels is not None and supports(model)
+        self._kernels, self._model, self._config = kernels, model, model.config
+        kernels.kwen_create.restype = _POINTER
+        kernels.kwen_packed_bytes.restype = ctypes.c_int64
+        plain = model.output_weight.dtype != torch.bfloat16 and not _is_quantized(model)
+        self._cache_kind, self._cache_dtype = _CACHE_DTYPES[cache_dtype or ("float32" if plain else "bfloat16")]
+        config = model.config
+        self._head_dim = -(-config.head_dim // 16) * 16
+        self._shape = (config.num_key_value_heads, self._head_dim * BLOCK)
+        layer_bytes = 2 * config.num_key_value_heads * BLOCK * self._head_dim * self._cache_dtype.itemsize
+        layer_bytes += 2 * config.num_key_value_heads * BLOCK * 4 * (self._cache_dtype == torch.int8)
+        self.block_bytes = layer_bytes * config.num_hidden_layers
+        self._blocks = 0
+        self._keys: list[Tensor] = []
+        self._values: list[Tensor] = []
+        self._key_scales: list[Tensor] = []
+        self._value_scales: list[Tensor] = []
+        self._cos = self._sin = torch.empty(0, config.head_dim // 2)
+        self._handle: int | None = None
+        self._seen: list[tuple[int, int]] = []
+        self.refresh()
+
+    def __del__(self) -> None:
+        if getattr(self, "_handle", None) is not None:
+            self._kernels.kwen_destroy(_POINTER(self._handle))
+
+    def refresh(self) -> bool:
+        """Pack the weights anew if any has changed since."""
+        seen = _fingerprint(self._model)
+        if seen == self._seen:
+            return False
+        self._seen = seen
+        with torch.inference_mode():
+            self._pack()
+        return True
+
+    def reserve(self, blocks: int) -> None:
+        """Make room for `blocks` blocks; what is in the cache stays."""
+        if blocks <= self._blocks:
+            return
+        layers = range(self._config.num_hidden_layers)
+        self._keys = [_grown(self._keys, n, (blocks, *self._shape), self._cache_dtype) for n in layers]
+        self._values = [_grown(self._values, n, (blocks, *self._shape), self._cache_dtype) for n in layers]
+        if self._cache_dtype == torch.int8:
+            scales = (blocks, self._config.num_key_value_heads, BLOCK)
+            self._key_scales = [_grown(self._key_scales, n, scales, torch.float32) for n in layers]
+            self._value_scales = [_grown(self._value_scales, n, scales, torch.float32) for n in layers]
+        self._blocks = blocks
+        stores = (self._keys, self._values, self._key_scales, self._value_scales)
+        self._pointers = [(_POINTER * max(1, len(store)))(*(tensor.data_ptr() for tensor in store)) for store in stores]
+
+    def copy_block(self, source: int, target: int) -> None:
+        """Copy one block's keys and values."""
+        for tensor in (*self._keys, *self._values, *self._key_scales, *self._value_scales):
+            tensor[target].copy_(tensor[source])
+
+    def forward(self, step: Step) -> Logits:
+        """Extend the cache by the step's tokens and give the logits of its rows."""
+        positions = int(step.positions.max()) + 1
+        if positions > len(self._cos):
+            self._lengthen(positions)
+        rows = len(step.rows)
+        values = torch.empty(rows, self._config.vocab_size)
+        best = torch.empty(rows, dtype=torch.int32)
+        most, log_sum = torch.empty(rows), torch.empty(rows)
+        given = [
+            np.ascontiguousarray(array, dtype=np.int32)
+            for array in (step.token_ids, step.positions, step.starts, step.tables, step.rows)
+        ]
+        call = _Step(
+            torch.get_num_threads(), len(step.token_ids), len(step.starts) - 1, step.tables.shape[1], rows,
+            *(array.ctypes.data for array in given), self._cos.data_ptr(), self._sin.data_ptr(),
+            *(ctypes.addressof(pointers) for pointers in self._pointers),
+            values.data_ptr(), best.data_ptr(), most.data_ptr(), log_sum.data_ptr(),
+        )  # fmt: skip
+        self._kernels.kwen_step(_POINTER(self._handle), ctypes.byref(call))
+        return Logits(values, best.long(), most, log_sum)
+
+    def _lengthen(self, positions: int) -> None:
+        """Angles for more positions, twice as many each time."""
+        count = min(max(positions, 2 * len(self._cos), 512), max(self._config.max_position_embeddings, positions))
+        where = torch.arange(count)[None]
+        cos, sin = rotation(where, self._model.frequencies, self._model.rope_factor)
+        self._cos, self._sin = cos[0, 0].contiguous(), sin[0, 0].contiguous()
+
+    def _pack(self) -> None:
+        model, config = self._model, self._config
+        self._kept: list[Any] = []  # what the kernels point to
+        layers = (_Layer * config.num_hidden_layers)(*(self._layer(block) for block in model.model.layers))  # type: ignore[arg-type]
+        self._kept.append(layers)
+        embedding = model.model.embed_tokens.weight.detach()
+        kind = _BFLOAT16 if embedding.dtype == torch.bfloat16 else _FLOAT32
+        embedding = self._keep(embedding if kind == _BFLOAT16 else embedding.float())
+        head = model.quantized_head if model.quantized_head is not None else model.output_weight
+        described = _Model(
+            config.num_hidden_layers, config.hidden_size, config.num_attention_heads, config.num_key_value_heads, config.head_dim,
+            config.intermediate_size, config.vocab_size, kind, self._cache_kind, config.rms_norm_eps,
+            embedding.data_ptr(), self._norm(model.model.norm), ctypes.addressof(layers), self._matrix([head]),
+        )  # fmt: skip
+        if self._handle is not None:
+            self._kernels.kwen_destroy(_POINTER(self._handle))
+        self._handle = self._kernels.kwen_create(ctypes.byref(described))
+
+    def _layer(self, block: Block) -> _Layer:
+        attention, mlp = block.self_attn, block.mlp
+        return _Layer(
+            self._matrix([attention.q_proj, attention.k_proj, attention.v_proj]),
+            self._matrix([attention.o_proj]),
+            self._matrix([mlp.gate_proj, mlp.up_proj], interleave=True),
+            self._matrix([mlp.down_proj]),
+            self._norm(block.input_layernorm), self._norm(block.post_attention_layernorm),
+            self._norm(attention.q_norm), self._norm(attention.k_norm),
+        )  # fmt: skip
+
+    def _norm(self, norm: RMSNorm | None) -> int | None:
+        return None if norm is None else self._keep(norm.weight.detach().float()).data_ptr()
+
+    def _keep(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.contiguous()
+        self._kept.append(tensor)
+        return tensor
+
+    def _matrix(self, parts: list[nn.Module | Tensor], interleave: bool = False) -> _Matrix:
+        """`parts` one below the other as one packed matrix; interleave: 16 outputs of each in turn (SwiGLU's gate and up)."""
+        join = _interleaved if interleave else torch.cat
+        biases = [None if isinstance(part, Tensor) else part.bias for part in parts]
+        if all(isinstance(part, QuantizedLinear) for part in parts) and len({(p.bits, p.group_size) for p in parts}) == 1:  # type: ignore[union-attr]
+            return self._quantized(parts, join, biases)  # type: ignore[arg-type]
+        weights = [_dense(part) for part in parts]
+        kind = _BFLOAT16 if all(weight.dtype == torch.bfloat16 for weight in weights) else _FLOAT32
+        weight = join([weight if kind == _BFLOAT16 else weight.float() for weight in weights]).contiguous()
+        packed = self._packed(kind, weight, weight.shape[1])
+        return _Matrix(kind, weight.shape[0], weight.shape[1], 64, 0, packed, None, None, self._bias(biases, weights, join))
+
+    def _quantized(self, parts: list[QuantizedLinear], join: Any, biases: list[Any]) -> _Matrix:
+        first = parts[0]
+        kind = _INT8 if first.bits == 8 else _INT4
+        levels = join([part.weight for part in parts]).contiguous()
+        scale = self._keep(_in_panels(join([part.scale for part in parts])))
+        zero = None
+        if any(part.zero is not None for part in parts):
+            middle = 128 if kind == _INT8 else 8
+            zeros = [part.zero if part.zero is not None else torch.full_like(part.scale, middle, dtype=torch.uint8) for part in parts]
+            zero = self._keep(_in_panels(join(zeros))).data_ptr()
+        packed = self._packed(kind, levels, first.in_features)
+        bias = self._bias(biases, [part.scale for part in parts], join)
+        return _Matrix(kind, levels.shape[0], first.in_features, first.group_size, 0, packed, scale.data_ptr(), zero, bias)
+
+    def _packed(self, kind: int, rows: Tensor, inputs: int) -> int:
+        size = self._kernels.kwen_packed_bytes(kind, rows.shape[0], inputs)
+        packed = self._keep(torch.zeros(size + 64, dtype=torch.uint8))
+        aligned = -(-packed.data_ptr() // 64) * 64
+        self._kernels.kwen_pack(
+            kind, rows.shape[0], inputs, _POINTER(rows.data_ptr()), _POINTER(aligned), torch.get_num_threads()
+        )  # fmt: skip
+        return aligned
+
+    def _bias(self, biases: list[Any], like: list[Tensor], join: Any) -> int | None:
+        if all(bias is None for bias in biases):
+            return None
+        told = [
+            torch.zeros(len(rows), 1) if bias is None else bias.detach().float()[:, None]
+            for bias, rows in zip(biases, like, strict=True)
+        ]
+        bias = join(told)[:, 0]
+        return self._keep(F.pad(bias, (0, -len(bias) % _PANEL))).data_ptr()
+
+
+def supports(model: Transformer) -> bool:
+    """Whether the kernels can run `model`: on a CPU, of dense or quantised linear layers, where `library()` is there."""
+    weight = model.output_weight
+    if weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16, torch.float16):
+        return False
+    linears = (getattr(half, name) for block in model.model.layers for half, names in _projections(block) for name in names)
+    known = all(type(one) in (nn.Linear, Int8Linear, QuantizedLinear) or hasattr(one, "dense_weight") for one in linears)
+    return known and model.config.head_dim <= _LARGEST_HEAD and library() is not None
+
+
+def _projections(block: nn.Module) -> list[tuple[nn.Module, tuple[str, ...]]]:
+    assert isinstance(block, Block)
+    return [
+        (block.self_attn, ("q_proj", "k_proj", "v_proj", "o_proj")),
+        (block.mlp, ("gate_proj", "up_proj", "down_proj")),
+    ]  # fmt: skip
+
+
+def _is_quantized(model: Transformer) -> bool:
+    return any(isinstance(module, QuantizedLinear) for module in model.modules())
+
+
+def _fingerprint(model: Transformer) -> list[tuple[int, int]]:
+    """Where each weight is and how often it was written to."""
+    held = [*model.parameters(), *model.buffers()]
+    return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in held]
+
+
+def _dense(part: nn.Module | Tensor) -> Tensor:
+    """The weights (out, in) of a layer, whatever form they have."""
+    if isinstance(part, Tensor):
+        return part.detach()
+    if hasattr(part, "dense_weight"):
+        return cast(Any, part).dense_weight()
+    if isinstance(part, Int8Linear | QuantizedLinear):
+        return part.dequantize()
+    assert isinstance(part, nn.Linear)
+    return part.weight.detach()
+
+
+def _interleaved(parts: list[Tensor]) -> Tensor:
+    """Rows of the parts in turn, 16 of each, padded with rows of zeros."""
+    padded = [F.pad(part, (0, 0, 0, -len(part) % 16)).view(-1, 16, part.shape[1]) for part in parts]
+    return torch.stack(padded, dim=1).flatten(0, 2)
+
+
+def _in_panels(values: Tensor) -> Tensor:
+    """(out, groups) as [panel][group][32], outputs padded with zeros."""
+    padded = F.pad(values, (0, 0, 0, -len(values) % _PANEL))
+    return padded.view(-1, _PANEL, values.shape[1]).transpose(1, 2).contiguous()
+
+
+def _grown(held: list[Tensor], number: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
+    store = torch.zeros(shape, dtype=dtype)
+    if held:
+        store[: len(held[number])] = held[number]
+    return store

@@ -1,0 +1,170 @@
+"""Which requests run, and what of each goes through the model in the next pass.
+
+    waiting --admit--> running: [ prefill in chunks ] -> [ one token a pass, or a few that were guessed ] -> ended
+       ^                  |
+       +----preempt-------+     when blocks run out: the one that came last gives its blocks back and begins again later
+
+A pass holds the next token of every request that is generating, and then up to `prefill_tokens` tokens of prompts, so a long prompt
+never holds up the others. First come, first served; a request whose prompt another is computing just now waits for it and shares it.
+"""
+
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from kwen.engine.blocks import ROOT, BlockPool, Key, Match
+from kwen.engine.request import Request
+from kwen.engine.runner import BLOCK
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """The tokens [start, start + len(tokens)) of a request in one pass; `guessed` of them, the last, are guesses of its future."""
+
+    request: Request
+    start: int
+    tokens: list[int]
+    guessed: int = 0
+
+    @property
+    def reaches_end(self) -> bool:
+        """Whether the last known token is among them, so that the next one can be sampled."""
+        return self.start + len(self.tokens) - self.guessed == self.request.length
+
+
+class Place:
+    """What a running request has of the cache: blocks, how many of its tokens are in them, and its nodes in the tree of prefixes."""
+
+    def __init__(self) -> None:
+        self.blocks: list[int] = []
+        self.computed = 0
+        self.node = ROOT
+        self.whole = 0  # blocks that the tree knows
+        self.announced: deque[tuple[int, Key]] = deque()  # (tokens after which it holds, key)
+        self.copy: tuple[int, int] | None = None  # a block to copy into one of its own before the first pass
+
+
+class Scheduler:
+    """At most `slots` requests run at once, over the blocks of `pool`."""
+
+    def __init__(self, pool: BlockPool, slots: int, prefill_tokens: int) -> None:
+        self.pool, self.slots, self.prefill_tokens = pool, slots, prefill_tokens
+        self.waiting: deque[Request] = deque()
+        self.running: dict[Request, Place] = {}
+        self.preemptions = 0
+        self.cached_tokens = 0
+        self._gave_way = False
+
+    def add(self, requests: Iterable[Request]) -> None:
+        """Put requests in the queue."""
+        self.waiting.extend(requests)
+
+    def remove(self, request: Request) -> None:
+        """Take a request out, wherever it is; its blocks can be used again."""
+        if request in self.running:
+            self.pool.release(self.running.pop(request).blocks)
+        elif request in self.waiting:
+            self.waiting.remove(request)
+
+    def plan(self) -> list[Chunk]:
+        """The next pass; empty if there is nothing to do."""
+        chunks: dict[Request, Chunk] = {}
+        for request in [*self.running]:
+            place = self.running.get(request)  # None: gave way to an earlier one
+            if place is not None and request.length - place.computed == 1:
+                guesses = request.guess()
+                chunk = Chunk(request, place.computed, [request.token(place.computed), *guesses], len(guesses))
+                if not self._reach(request, place.computed + len(chunk.tokens)):
+                    chunk = Chunk(request, place.computed, chunk.tokens[:1])
+                    if not self._make_room(request, place.computed + 1):
+                        continue
+                chunks[request] = chunk
+        room = self.prefill_tokens
+        for request in [*self.running]:
+            place = self.running.get(request)
+            if place is not None and request not in chunks and room > 0:
+                count = min(request.length - place.computed, room, request.chunk_limit)
+                if self._make_room(request, place.computed + count):
+                    chunks[request] = Chunk(request, place.computed, request.tokens(place.computed, place.computed + count))
+                    room -= count
+        if not self._gave_way:
+            self._admit(chunks, room)
+        self._gave_way = False
+        return [chunk for request, chunk in chunks.items() if request in self.running]
+
+    def computed(self, chunk: Chunk, accepted: int) -> None:
+        """A chunk went through the model, and of its guesses the first `accepted` were right: its tokens are in the cache."""
+        place = self.running[chunk.request]
+        place.computed = chunk.start + len(chunk.tokens) - chunk.guessed + accepted
+        while place.announced and place.announced[0][0] <= place.computed:
+            self.pool.computed(place.announced.popleft()[1])
+        while (place.whole + 1) * BLOCK <= place.computed:
+            tokens = chunk.request.tokens(place.whole * BLOCK, (place.whole + 1) * BLOCK)
+            place.node = self.pool.remember(place.node, tuple(tokens), place.blocks[place.whole])
+            place.whole += 1
+
+    def _admit(self, chunks: dict[Request, Chunk], room: int) -> None:
+        deferred: list[Request] = []
+        while self.waiting and len(self.running) < self.slots and room > 0:
+            request = self.waiting.popleft()
+            tokens = request.tokens(0, request.length)
+            match = Match() if request.private else self.pool.match(tokens)
+            if match.pending:
+                deferred.append(request)
+                continue
+            for block in match.blocks:
+                self.pool.hold(block)
+            if match.tail is not None:
+                self.pool.hold(match.tail)  # until it is copied
+            needed = -(-request.length // BLOCK) - len(match.blocks)
+            # a block to spare for each that runs, so that it does not have to give way at once
+            own = self.pool.take(needed) if needed + len(self.running) <= self.pool.available or not self.running else None
+            if own is None:
+                self.pool.release(match.blocks + ([match.tail] if match.tail is not None else []))
+                self.waiting.appendleft(request)
+                break
+            place = Place()
+            place.blocks = match.blocks + own
+            place.node, place.whole = match.node, len(match.blocks)
+            place.computed = len(match.blocks) * BLOCK
+            if match.tail is not None:
+                place.copy = (match.tail, own[0])
+                place.computed = request.length - 1
+            elif not request.private:
+                keys = self.pool.announce(tokens, place.blocks, match)
+                place.announced.extend((min((place.whole + n + 1) * BLOCK, request.length), key) for n, key in enumerate(keys))
+            request.admitted(place.computed)
+            self.cached_tokens += place.computed
+            self.running[request] = place
+            count = min(request.length - place.computed, room, request.chunk_limit)
+            chunks[request] = Chunk(request, place.computed, request.tokens(place.computed, place.computed + count))
+            room -= count
+        self.waiting.extendleft(reversed(deferred))
+
+    def _reach(self, request: Request, tokens: int) -> bool:
+        """Blocks for so many tokens of a running request, if there are any left."""
+        place = self.running[request]
+        missing = -(-tokens // BLOCK) - len(place.blocks)
+        if missing <= 0:
+            return True
+        blocks = self.pool.take(missing)
+        if blocks is None:
+            return False
+        place.blocks += blocks
+        return True
+
+    def _make_room(self, request: Request, tokens: int) -> bool:
+        """The same, at the cost of the requests that came later; False if this one had to give way itself."""
+        while not self._reach(request, tokens):
+            last = next(reversed(self.running))
+            self._preempt(last)
+            if last is request:
+                return False
+        return True
+
+    def _preempt(self, request: Request) -> None:
+        place = self.running.pop(request)
+        self.pool.release(place.blocks)
+        self.waiting.appendleft(request)
+        self.preemptions += 1
+        self._gave_way = True

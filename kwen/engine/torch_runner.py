@@ -1,0 +1,86 @@
+"""The model through torch, on any device: what runs where there are no native kernels. Blocks are gathered for each pass.
+
+Legend: N new tokens, S sequences, B sequences of one group, T most new tokens of one, R rows with logits.
+"""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from kwen.engine.runner import Logits, Step
+from kwen.model.attention import BLOCK, PagedCache, PagedView
+from kwen.model.transformer import Transformer
+
+_LIKE_LENGTH = 0.75  # sequences whose new tokens are at least this share of the longest one's go through together
+
+
+class TorchRunner:
+    """Runs `model` by its own forward pass over a `PagedCache`."""
+
+    batch_invariant = False
+
+    def __init__(self, model: Transformer) -> None:
+        self._model = model
+        weight = model.output_weight
+        self._device = weight.device
+        self._cache = PagedCache(model.config, weight.dtype, weight.device)
+        self.block_bytes = self._cache.block_bytes
+        self._seen: list[tuple[int, int]] = []
+
+    def refresh(self) -> bool:
+        """Weights are read as they are at every pass; whether any has changed."""
+        seen = [(one.data_ptr(), 0 if one.is_inference() else one._version) for one in self._model.parameters()]
+        changed, self._seen = seen != self._seen, seen
+        return changed
+
+    def reserve(self, blocks: int) -> None:
+        """Make room for `blocks` blocks, and one that takes what padding writes."""
+        self._cache.reserve(blocks + 1)
+
+    def copy_block(self, source: int, target: int) -> None:
+        """Copy one block's keys and values."""
+        self._cache.copy(source, target)
+
+    def forward(self, step: Step) -> Logits:
+        """Extend the cache by the step's tokens and give the logits of its rows."""
+        counts = np.diff(step.starts)
+        hidden_ND: Tensor | None = None
+        for group in _groups(counts):
+            hidden_BTD = self._group(step, group, int(counts[group].max()))
+            if hidden_ND is None:
+                hidden_ND = hidden_BTD.new_empty(len(step.token_ids), hidden_BTD.shape[-1])
+            for row, sequence in enumerate(group):
+                hidden_ND[step.starts[sequence] : step.starts[sequence + 1]] = hidden_BTD[row, : counts[sequence]]
+        assert hidden_ND is not None
+        rows = torch.from_numpy(step.rows.astype(np.int64)).to(self._device)
+        return Logits.of(self._model.project(hidden_ND[rows]).float())
+
+    def _group(self, step: Step, group: list[int], longest: int) -> Tensor:
+        """Hidden states (B, T, D) of some sequences, each padded on its right; padding's keys go to the last block."""
+        tokens_BT = np.zeros((len(group), longest), dtype=np.int64)
+        positions_BT = np.zeros((len(group), longest), dtype=np.int64)
+        blocks_BT = np.full((len(group), longest), self._cache.blocks - 1, dtype=np.int64)
+        for row, sequence in enumerate(group):
+            own = slice(step.starts[sequence], step.starts[sequence + 1])
+            count = own.stop - own.start
+            tokens_BT[row, :count] = step.token_ids[own]
+            positions_BT[row, :count] = step.positions[own]
+            blocks_BT[row, :count] = step.tables[sequence, step.positions[own] // BLOCK]
+        furthest = int(positions_BT.max()) // BLOCK + 1
+        tokens, positions, blocks, tables = (
+            torch.from_numpy(array).to(self._device)
+            for array in (tokens_BT, positions_BT, blocks_BT, step.tables[group, :furthest].astype(np.int64))
+        )
+        view = PagedView(self._cache, tables, positions, blocks)
+        return self._model.hidden(tokens, positions=positions, cache=view)
+
+
+def _groups(counts: np.ndarray) -> list[list[int]]:
+    """Sequences of like counts together, the longest first."""
+    groups: list[list[int]] = []
+    for sequence in np.argsort(-counts, kind="stable").tolist():
+        if groups and counts[sequence] >= _LIKE_LENGTH * counts[groups[-1][0]]:
+            groups[-1].append(sequence)
+        else:
+            groups.append([sequence])
+    return groups
