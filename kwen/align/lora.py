@@ -147,7 +147,8 @@ def fold_adapter(model: Transformer) -> None:
 def _dequantized(layer: Int8Linear) -> nn.Linear:
     linear = nn.Linear(layer.in_features, layer.out_features, bias=layer.bias is not None, device="meta")
     linear.weight = nn.Parameter(layer.dequantize())
-    linear.bias = None if layer.bias is None else nn.Parameter(layer.bias.detach())
+    if layer.bias is not None:
+        linear.bias = nn.Parameter(layer.bias.detach())
     return linear
 
 

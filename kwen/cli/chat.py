@@ -32,7 +32,7 @@ def chat(
     repetition_penalty: float = typer.Option(None, help="Above 1, tokens that occurred become less likely."),
     seed: int = typer.Option(0, help="Equal seeds give equal answers."),
     stop: list[str] = typer.Option([], help="End an answer before this text; may be given several times."),
-    dtype: str = typer.Option(None, help="float32, bfloat16 or float16; default: float32 on a CPU, bfloat16 on a GPU."),
+    dtype: str = typer.Option(None, help="float32, bfloat16, float16, int8, int4; default: float32 on a CPU, bfloat16 on a GPU."),
     device: str = typer.Option(None, help="cpu, cuda, cuda:1, ...; default: a GPU where there is one."),
     tools: str = typer.Option("", help="Tools it may call: python, calculator, clock, read, search; with commas between."),
     mcp: list[str] = typer.Option([], help="Command or URL of an MCP server, for its tools; may be given several times."),

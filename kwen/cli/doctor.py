@@ -31,6 +31,8 @@ EXTRAS = {
     "data": "HTML at full quality and Parquet in corpora",
     "sandbox": "running untrusted Python without bubblewrap (code tasks, the code interpreter)",
     "tensorboard": "training curves in TensorBoard",
+    "serve": "kwen serve, the OpenAI-compatible server",
+    "page": "the chat page of kwen serve",
     "dev": "the test suite, and the peers that it compares with",
 }
 """What each extra is for."""
@@ -81,6 +83,7 @@ def _machine() -> list[tuple[str, str]]:
         ("precision", f"training in {precision()}; loading in float32 on a processor, bfloat16 on a GPU, unless --dtype says"),
         ("memory", f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"),
         ("disk", f"{psutil.disk_usage('.').free / 2**30:.1f} GiB free here"),
+        ("generating", _kernels()),
         ("GPU", _gpus()),
     ]
 
@@ -91,6 +94,13 @@ def _processor_name() -> str:
     except OSError:
         found = None
     return found.group(1) if found else platform.processor() or platform.machine()
+
+
+def _kernels() -> str:
+    from kwen.engine.native_library import why_not  # it compiles the kernels, and shares torch's import with what follows
+
+    reason = why_not()
+    return "native kernels" if reason is None else f"torch's kernels, several times slower: {reason}"
 
 
 def _gpus() -> str:

@@ -35,7 +35,7 @@ def evaluate(
     max_new_tokens: int = typer.Option(160, help="With --against: the longest answer, in tokens."),
     baselines: bool = typer.Option(False, "--baselines", help="Add the nearest-training-question baseline."),
     seed: int = typer.Option(0, help="Seed of generated questions and of sampling."),
-    dtype: str = typer.Option(None, help="float32, bfloat16 or float16; default: float32 on a CPU, bfloat16 on a GPU."),
+    dtype: str = typer.Option(None, help="float32, bfloat16, float16, int8, int4; default: float32 on a CPU, bfloat16 on a GPU."),
     device: str = typer.Option(None, help="cpu, cuda, cuda:1, ...; default: a GPU where there is one."),
 ) -> None:
     """Score a model on tasks, score saved answers again, or judge two models' answers side by side."""

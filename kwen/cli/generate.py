@@ -17,7 +17,7 @@ def generate(
     repetition_penalty: float = typer.Option(1.0, help="Above 1, tokens that occurred become less likely."),
     seed: int = typer.Option(0, help="Equal seeds give equal text."),
     stop: list[str] = typer.Option([], help="End before this text; may be given several times."),
-    dtype: str = typer.Option(None, help="float32, bfloat16 or float16; default: float32 on a CPU, bfloat16 on a GPU."),
+    dtype: str = typer.Option(None, help="float32, bfloat16, float16, int8, int4; default: float32 on a CPU, bfloat16 on a GPU."),
     device: str = typer.Option(None, help="cpu, cuda, cuda:1, ...; default: a GPU where there is one."),
 ) -> None:
     """Continue a prompt."""

@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "status": ("kwen.cli.build:status", "What a run holds, and what a build would do."),
     "report": ("kwen.cli.report:report", "A run's own technical report, as a page or as JSON."),
     "chat": ("kwen.cli.chat:chat", "Talk to a model."),
+    "serve": ("kwen.cli.serve:serve", "Put models behind OpenAI's API, and a page."),
     "generate": ("kwen.cli.generate:generate", "Continue a prompt."),
     "eval": ("kwen.cli.evaluate:evaluate", "Score a model, or saved answers, on tasks."),
     "tokenizer": ("kwen.cli.tokenizer:app", "Train a tokenizer, encode, compare."),

@@ -1,7 +1,8 @@
 """What a request changes in its logits before a token is drawn: penalties, biases, stop tokens that may not come yet.
 
 In this order: repetition penalty over prompt and answer (CTRL, Keskar et al. 2019: positive logits divided, negative multiplied);
-presence and frequency penalty over the answer (OpenAI's definition: minus presence, minus frequency times the count); bias; minimum length.
+presence and frequency penalty over the answer (OpenAI's definition: minus presence, minus frequency times the count); bias;
+minimum length.
 """
 
 import math

@@ -1,8 +1,8 @@
 """The blocks of the paged cache: who holds them, and which hold the beginning of a text that may come again.
 
-Cached text is a tree: a node is one full block of tokens after its parent's, so a path from the root is a prefix. Keys are the tokens
-themselves under their parent's number, never a hash: two texts cannot be taken for each other. A block that nobody holds stays cached
-until its place is needed; the one unused for longest goes first, and the ends of texts before their beginnings.
+Cached text is a tree: a node is one full block of tokens after its parent's, so a path from the root is a prefix. Keys are the
+tokens themselves under their parent's number, never a hash: two texts cannot be taken for each other. A block that nobody holds
+stays cached until its place is needed; the one unused for longest goes first, and the ends of texts before their beginnings.
 """
 
 from collections import OrderedDict
@@ -17,8 +17,8 @@ Key = tuple[int, tuple[int, ...]]
 
 @dataclass(slots=True)
 class Match:
-    """How much of a prompt is cached: the blocks of its first `len(blocks) * BLOCK` tokens, the node that they end in; `tail`, a block
-    whose first tokens are the whole rest of the prompt; `pending`: another request is computing more of it right now."""
+    """How much of a prompt is cached: the blocks of its first `len(blocks) * BLOCK` tokens, the node that they end in; `tail`, a
+    block whose first tokens are the whole rest of the prompt; `pending`: another request is computing more of it right now."""
 
     blocks: list[int] = field(default_factory=list)
     node: int = ROOT
@@ -113,7 +113,8 @@ class BlockPool:
         return found
 
     def announce(self, prompt: list[int], blocks: list[int], match: Match) -> list[Key]:
-        """Enter the blocks of `prompt` that are about to be computed, so that equal prompts wait for them; the keys for `computed`."""
+        """Enter the blocks of `prompt` that are about to be computed, so that equal prompts wait for them; the keys for
+        `computed`."""
         keys: list[Key] = []
         node = match.node
         whole = (len(prompt) - 1) // BLOCK

@@ -1,6 +1,6 @@
 """Continuous batching: requests come and go at any time, each step moves all that run by a token or more.
 
-    plan (scheduler) -> one ragged pass (runner) -> sample -> push into the requests -> what has ended leaves
+plan (scheduler) -> one ragged pass (runner) -> sample -> push into the requests -> what has ended leaves
 """
 
 from collections.abc import Iterable, Sequence
@@ -17,7 +17,7 @@ from kwen.engine.blocks import BlockPool
 from kwen.engine.completion import PromptLogprob, TopLogprobs
 from kwen.engine.constrain_matcher import allowed_tokens
 from kwen.engine.request import Request
-from kwen.engine.runner import BLOCK, Logits, Runner, Step
+from kwen.engine.runner import BLOCK, CACHE_DTYPES, CacheDtype, Logits, Runner, Step
 from kwen.engine.sampler import SamplingBatch, sample
 from kwen.engine.scheduler import Chunk, Scheduler
 from kwen.engine.torch_runner import TorchRunner
@@ -27,6 +27,7 @@ from kwen.model.transformer import Transformer
 CACHE_BYTES = 4 << 30
 """Of keys and values at most, where nobody says otherwise."""
 _PREFILL_TOKENS = 2048
+_LOGITS_TOKENS = 256  # whose logits are computed at once
 _NAN = "the model's logits are not numbers (NaN): its weights are damaged, or its training diverged"
 
 
@@ -49,7 +50,8 @@ class Statistics:
 
 class Engine:
     """Runs requests on `model`: at most `slots` at once, keys and values in `cache_bytes` at most, and `prefill_tokens` tokens of
-    prompts in a step at most. `runner` computes the model: by default the native kernels where they can, else torch.
+    prompts in a step at most. `runner` computes the model: by default the native kernels where they can, else torch, with keys
+    and values in `cache_dtype`.
 
     The cache grows as requests need it. The same request gives the same tokens whatever runs beside it where the runner is
     `batch_invariant`.
@@ -62,9 +64,10 @@ class Engine:
         cache_bytes: int = CACHE_BYTES,
         prefill_tokens: int = _PREFILL_TOKENS,
         runner: Runner | None = None,
+        cache_dtype: CacheDtype | None = None,
     ) -> None:
         self.model, self.config = model, model.config
-        self.runner = runner if runner is not None else make_runner(model)
+        self.runner = runner if runner is not None else make_runner(model, cache_dtype)
         self.slots = slots
         self.capacity = max(1, cache_bytes // self.runner.block_bytes)
         self._pool = BlockPool()
@@ -92,8 +95,8 @@ class Engine:
         )  # fmt: skip
 
     def check(self, request: Request) -> None:
-        """Raise UserError where `request` cannot be run: an empty prompt, ids outside the vocabulary, more tokens than the model's
-        context or the cache holds, a grammar that cannot be compiled."""
+        """Raise UserError where `request` cannot be run: an empty prompt, ids outside the vocabulary, more tokens than the
+        model's context or the cache holds, a grammar that cannot be compiled."""
         where = f"request {request.index + 1}"
         prompt, asked = request.prompt, request.params.max_new_tokens
         if not prompt:
@@ -111,8 +114,8 @@ class Engine:
             )
         if _blocks(request) > self.capacity:
             raise UserError(
-                f"{where}: {len(prompt)} tokens of prompt and {asked} to generate exceed the {self.capacity * BLOCK} that the cache "
-                "of keys and values holds; shorten the prompt, lower max_new_tokens, or give the cache more bytes"
+                f"{where}: {len(prompt)} tokens of prompt and {asked} to generate exceed the {self.capacity * BLOCK} that the "
+                "cache of keys and values holds; shorten the prompt, lower max_new_tokens, or give the cache more bytes"
             )
 
     def add(self, requests: Sequence[Request]) -> None:
@@ -133,6 +136,35 @@ class Engine:
             wanted = min(self.capacity, max(wanted, self._pool.count * 3 // 2))
             self.runner.reserve(wanted)
             self._pool.grow(wanted)
+
+    @torch.inference_mode()
+    def logits(self, token_ids: Tensor) -> Tensor:
+        """Float32 logits (B, T, V) of `token_ids` (B, T), with the same bits as in any generation where the runner is
+        batch-invariant.
+
+        Only while nothing runs. Raises UserError where the cache cannot hold one row.
+        """
+        assert not self.busy
+        if self.runner.refresh():
+            self._pool.clear()
+        B, T = token_ids.shape
+        out = torch.empty(B, T, self.config.vocab_size)
+        needed = -(-T // BLOCK)
+        self.reserve(needed)
+        blocks = self._pool.take(needed)
+        if blocks is None:
+            raise UserError(f"logits: {T} tokens exceed the {self.capacity * BLOCK} that the cache of keys and values holds")
+        try:
+            for row in range(B):
+                for first in range(0, T, _LOGITS_TOKENS):
+                    positions = np.arange(first, min(first + _LOGITS_TOKENS, T), dtype=np.int32)
+                    count = len(positions)
+                    tokens = token_ids[row, first : first + count].numpy().astype(np.int32)
+                    step = Step(tokens, positions, np.array([0, count]), np.array([blocks]), np.arange(count))
+                    out[row, first : first + count] = self.runner.forward(step).values
+        finally:
+            self._pool.release(blocks)
+        return out
 
     def cancel(self, request: Request) -> None:
         """Take a request out at once; it ends with what it has."""
@@ -259,9 +291,12 @@ class Engine:
             told += [PromptLogprob(*one) for one in zip(following, logprobs, (likely or [] for likely in top), strict=True)]
 
 
-def make_runner(model: Transformer) -> Runner:
-    """What computes `model` fastest here."""
-    return native_runner.NativeRunner(model) if native_runner.supports(model) else TorchRunner(model)
+def make_runner(model: Transformer, cache_dtype: CacheDtype | None = None) -> Runner:
+    """What computes `model` fastest here. Raises UserError for an unknown `cache_dtype`."""
+    if cache_dtype is not None and cache_dtype not in CACHE_DTYPES:
+        raise UserError(f"cache dtype {cache_dtype!r} is unknown; use one of {', '.join(CACHE_DTYPES)}")
+    made = native_runner.NativeRunner if native_runner.supports(model) else TorchRunner
+    return made(model, cache_dtype)
 
 
 def _in_prompt(chunk: Chunk) -> bool:

@@ -15,8 +15,8 @@ from kwen.text.tokenizer import Tokenizer
 class Generator:
     """Batched generation: at most `slots` requests run together, keys and values in `cache_bytes` at most.
 
-    speculate: tokens guessed at once from what stood in the text before, 0 for none; the answers are the same. The prefix cache lives
-    as long as the generator. Not for several threads (`kwen.engine.service` is).
+    speculate: tokens guessed at once from what stood in the text before, 0 for none; the answers are the same. The prefix cache
+    lives as long as the generator. Not for several threads (`kwen.engine.service` is).
     """
 
     def __init__(
@@ -75,7 +75,9 @@ class Generator:
         engine = self.engine
         for request in requests:
             engine.check(request)
-        longest_first = sorted(requests, key=lambda one: -(len(one.prompt) + one.params.max_new_tokens))  # no straggler at the end
+        longest_first = sorted(
+            requests, key=lambda one: -(len(one.prompt) + one.params.max_new_tokens)
+        )  # no straggler at the end
         engine.add(longest_first)
         left = len(requests)
         try:

@@ -40,7 +40,9 @@ _BITS: dict[str, Literal[4, 8]] = {"int8": 8, "int4": 4}
 class Generates(Protocol):
     """What completes prompts for a LanguageModel: a `Generator` of its own, or a `Service` shared by many."""
 
-    def generate(self, prompts: list[list[int]], params: list[SamplingParams], progress: Progress = silent) -> list[Completion]: ...
+    def generate(
+        self, prompts: list[list[int]], params: list[SamplingParams], progress: Progress = silent
+    ) -> list[Completion]: ...
 
     def stream(self, prompt: list[int], params: SamplingParams) -> Iterator[Delta]: ...
 
@@ -57,8 +59,8 @@ class ChatRequest:
 def load(path: str | Path, dtype: str | None = None, device: str | torch.device | None = None) -> "LanguageModel":
     """Load a model: a folder that Kwen or Hugging Face wrote, a .gguf file, or the name of a repository on the hub.
 
-    dtype: "float32", "bfloat16" or "float16"; "int8" or "int4" round the weights to so many bits (`kwen.model.quantize`); by default
-    float32 on a CPU whatever the file holds, bfloat16 on a GPU.
+    dtype: "float32", "bfloat16" or "float16"; "int8" or "int4" round the weights to so many bits (`kwen.model.quantize`); by
+    default float32 on a CPU whatever the file holds, bfloat16 on a GPU.
     device: by default a GPU if there is one. Raises UserError in one line for whatever cannot be loaded.
     """
     place = _device(device)
@@ -134,7 +136,8 @@ class LanguageModel:
     @torch.inference_mode()
     def logits(self, token_ids: Tensor) -> Tensor:
         """Float32 logits (B, T, V) for `token_ids`, a LongTensor (B, T). Raises UserError for any other shape or for ids
-        outside the vocabulary, and where T exceeds the model's context."""
+        outside the vocabulary, and where T exceeds the model's context. On a CPU with native kernels they have the bits that
+        generating has."""
         if token_ids.dim() != 2 or token_ids.dtype not in (torch.int64, torch.int32):
             raise UserError(f"logits: token_ids must be a LongTensor (B, T), not {token_ids.dtype} {tuple(token_ids.shape)}")
         context = self.config.max_position_embeddings
@@ -142,6 +145,9 @@ class LanguageModel:
             raise UserError(f"logits: {token_ids.shape[1]} tokens exceed the model's context of {context}")
         if token_ids.numel() and not 0 <= int(token_ids.min()) <= int(token_ids.max()) < self.config.vocab_size:
             raise UserError(f"logits: token ids must lie between 0 and {self.config.vocab_size - 1}")
+        own = self._generator.engine if isinstance(self._generator, Generator) else None
+        if own is not None and own.runner.batch_invariant and not own.busy and token_ids.numel():
+            return own.logits(token_ids.cpu())
         return self.model(token_ids.to(self.device, torch.int64)).float()
 
     @overload
@@ -302,8 +308,8 @@ class LanguageModel:
     ) -> ChatRequest:
         """What `chat` runs: the turns that fit, half of the context kept for the answer at most, and the answer's length.
 
-        truncate: false raises UserError with the numbers instead of leaving turns out or shortening the answer. thoughts: read the
-        turn for thoughts without tools too.
+        truncate: false raises UserError with the numbers instead of leaving turns out or shortening the answer. thoughts: read
+        the turn for thoughts without tools too.
         """
         checked = validate_messages(messages)
         shown: ToolPrompt | None = None

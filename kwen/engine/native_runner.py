@@ -5,7 +5,7 @@ Legend: D hidden, H query heads, K key/value heads, E head dim, W feed-forward w
 """
 
 import ctypes
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,16 +13,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from kwen.engine.native_library import library
-from kwen.engine.runner import BLOCK, Logits, Step
-from kwen.model.config import ModelConfig
+from kwen.engine.runner import BLOCK, CACHE_DTYPES, CacheDtype, Logits, Step
 from kwen.model.quantize import Int8Linear, QuantizedLinear
 from kwen.model.rope import rotation
 from kwen.model.transformer import Block, RMSNorm, Transformer
 
-CacheDtype = Literal["float32", "bfloat16", "int8"]
-_CACHE_DTYPES: dict[str, tuple[int, torch.dtype]] = {
-    "float32": (0, torch.float32), "bfloat16": (1, torch.bfloat16), "int8": (2, torch.int8),
-}  # fmt: skip
 _FLOAT32, _BFLOAT16, _INT8, _INT4 = range(4)
 _PANEL = 32
 _LARGEST_HEAD = 512
@@ -64,8 +59,8 @@ class NativeRunner:
     """Runs `model` (on a CPU) with the kernels; `supports` says whether it can.
 
     Weights: float32 from float32 and float16 parameters, bfloat16, int8 and int4 from `QuantizedLinear`. Activations that meet
-    integer weights are rounded to int8, a scale for each token and each 32 or 64 inputs. cache_dtype: of keys and values; by default
-    float32 where all weights are, else bfloat16.
+    integer weights are rounded to int8, a scale for each token and each 32 or 64 inputs. cache_dtype: of keys and values; by
+    default float32 where all weights are, else bfloat16.
     """
 
     batch_invariant = True
@@ -77,7 +72,8 @@ class NativeRunner:
         kernels.kwen_create.restype = _POINTER
         kernels.kwen_packed_bytes.restype = ctypes.c_int64
         plain = model.output_weight.dtype != torch.bfloat16 and not _is_quantized(model)
-        self._cache_kind, self._cache_dtype = _CACHE_DTYPES[cache_dtype or ("float32" if plain else "bfloat16")]
+        kept: CacheDtype = cache_dtype or ("float32" if plain else "bfloat16")
+        self._cache_kind, self._cache_dtype = list(CACHE_DTYPES).index(kept), CACHE_DTYPES[kept]
         config = model.config
         self._head_dim = -(-config.head_dim // 16) * 16
         self._shape = (config.num_key_value_heads, self._head_dim * BLOCK)
@@ -90,6 +86,7 @@ class NativeRunner:
         self._key_scales: list[Tensor] = []
         self._value_scales: list[Tensor] = []
         self._cos = self._sin = torch.empty(0, config.head_dim // 2)
+        self._logits = torch.empty(0, config.vocab_size)
         self._handle: int | None = None
         self._seen: list[tuple[int, int]] = []
         self.refresh()
@@ -134,7 +131,9 @@ class NativeRunner:
         if positions > len(self._cos):
             self._lengthen(positions)
         rows = len(step.rows)
-        values = torch.empty(rows, self._config.vocab_size)
+        if rows > len(self._logits):  # kept: new memory for each pass costs more than its product at small sizes
+            self._logits = torch.empty(rows, self._config.vocab_size)
+        values = self._logits[:rows]
         best = torch.empty(rows, dtype=torch.int32)
         most, log_sum = torch.empty(rows), torch.empty(rows)
         given = [
@@ -149,6 +148,14 @@ class NativeRunner:
         )  # fmt: skip
         self._kernels.kwen_step(_POINTER(self._handle), ctypes.byref(call))
         return Logits(values, best.long(), most, log_sum)
+
+    def product(self, layer: nn.Module, x: Tensor) -> Tensor:
+        """One layer's product without its bias, float32 (rows, in) to (rows, out), as a pass computes it."""
+        matrix = self._matrix([layer])
+        out = torch.empty(len(x), matrix.outputs)
+        rows = x.float().contiguous()
+        self._kernels.kwen_product(ctypes.byref(matrix), len(x), _POINTER(rows.data_ptr()), _POINTER(out.data_ptr()))
+        return out
 
     def _lengthen(self, positions: int) -> None:
         """Angles for more positions, twice as many each time."""
@@ -214,7 +221,9 @@ class NativeRunner:
         zero = None
         if any(part.zero is not None for part in parts):
             middle = 128 if kind == _INT8 else 8
-            zeros = [part.zero if part.zero is not None else torch.full_like(part.scale, middle, dtype=torch.uint8) for part in parts]
+            zeros = [
+                part.zero if part.zero is not None else torch.full_like(part.scale, middle, dtype=torch.uint8) for part in parts
+            ]
             zero = self._keep(_in_panels(join(zeros))).data_ptr()
         packed = self._packed(kind, levels, first.in_features)
         bias = self._bias(biases, [part.scale for part in parts], join)

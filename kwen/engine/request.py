@@ -8,7 +8,9 @@ from kwen.engine.stopping import StopScanner
 from kwen.errors import UserError
 from kwen.text.tokenizer import StreamDecoder, Tokenizer
 
-_PROMPT_ROWS = 256  # tokens of a prompt whose logits are all wanted that go through at once: they take a vocabulary of floats each
+_PROMPT_ROWS = (
+    256  # tokens of a prompt whose logits are all wanted that go through at once: they take a vocabulary of floats each
+)
 _CLOSING = 64  # tokens: room for the ends of strings and objects, and for required keys that are still to come
 
 

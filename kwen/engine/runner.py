@@ -4,7 +4,7 @@ Legend: N new tokens of all sequences together, S sequences, R rows (tokens whos
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -12,13 +12,18 @@ from torch import Tensor
 
 from kwen.model.attention import BLOCK as BLOCK
 
+CacheDtype = Literal["float32", "bfloat16", "int8"]
+CACHE_DTYPES: dict[CacheDtype, torch.dtype] = {"float32": torch.float32, "bfloat16": torch.bfloat16, "int8": torch.int8}
+"""What keys and values can be kept in; int8 with a scale for each position and head (report section 10.1)."""
+
 
 @dataclass(frozen=True)
 class Step:
     """One pass: the new tokens of several sequences one after the other.
 
-    token_ids, positions: int32 (N,). starts: int32 (S + 1,), where each sequence's tokens begin, and N. tables: int32 (S, blocks), the
-    cache blocks of each sequence, position p in block p // BLOCK. rows: int32 (R,), the tokens whose logits are wanted.
+    token_ids, positions: int32 (N,). starts: int32 (S + 1,), where each sequence's tokens begin, and N. tables: int32 (S,
+    blocks), the cache blocks of each sequence, position p in block p // BLOCK. rows: int32 (R,), the tokens whose logits are
+    wanted.
     """
 
     token_ids: np.ndarray

@@ -138,13 +138,12 @@ def uniform(streams_B: Tensor, positions_B: Tensor) -> Tensor:
     return _shift_right(mixed, 64 - _UNIFORM_BITS).to(torch.float64) * 2.0**-_UNIFORM_BITS
 
 
-def sample(
-    scores_BV: Tensor, batch: SamplingBatch, positions_B: Tensor, allowed: tuple[Tensor, Tensor] | None = None
-) -> Tensor:
+def sample(scores_BV: Tensor, batch: SamplingBatch, positions_B: Tensor, allowed: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Choose one token a row: int64 (B,).
 
     scores_BV: the model's logits, adjusted where a row asks for it, float32 (B, V); positions_B: int64 (B,), the position each
-    new token will take; allowed: the rows that have a grammar, int64 (R,), and which tokens each allows, bool (R, V), one at least.
+    new token will take; allowed: the rows that have a grammar, int64 (R,), and which tokens each allows, bool (R, V), one at
+    least.
     """
     if allowed is not None:
         rows_R, allowed_RV = allowed

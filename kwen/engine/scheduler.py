@@ -4,8 +4,9 @@
        ^                  |
        +----preempt-------+     when blocks run out: the one that came last gives its blocks back and begins again later
 
-A pass holds the next token of every request that is generating, and then up to `prefill_tokens` tokens of prompts, so a long prompt
-never holds up the others. First come, first served; a request whose prompt another is computing just now waits for it and shares it.
+A pass holds the next token of every request that is generating, and then up to `prefill_tokens` tokens of prompts, so a long
+prompt never holds up the others. First come, first served; a request whose prompt another is computing just now waits for it and
+shares it.
 """
 
 from collections import deque
@@ -19,7 +20,8 @@ from kwen.engine.runner import BLOCK
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The tokens [start, start + len(tokens)) of a request in one pass; `guessed` of them, the last, are guesses of its future."""
+    """The tokens [start, start + len(tokens)) of a request in one pass; `guessed` of them, the last, are guesses of its
+    future."""
 
     request: Request
     start: int
@@ -33,7 +35,8 @@ class Chunk:
 
 
 class Place:
-    """What a running request has of the cache: blocks, how many of its tokens are in them, and its nodes in the tree of prefixes."""
+    """What a running request has of the cache: blocks, how many of its tokens are in them, and its nodes in the tree of
+    prefixes."""
 
     def __init__(self) -> None:
         self.blocks: list[int] = []

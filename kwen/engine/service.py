@@ -1,6 +1,6 @@
 """An engine on a thread of its own: requests from any thread or event loop run together, and answers come in pieces.
 
-    submit (any thread) --inbox--> engine thread: take in, step, hand out --listener--> whoever asked
+submit (any thread) --inbox--> engine thread: take in, step, hand out --listener--> whoever asked
 """
 
 import queue
@@ -8,11 +8,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from kwen.engine.completion import Completion, Delta
 from kwen.engine.engine import CACHE_BYTES, Engine, Statistics
 from kwen.engine.language_model import LanguageModel
 from kwen.engine.request import Request
+from kwen.engine.runner import CacheDtype
 from kwen.engine.sampler import SamplingParams
 from kwen.errors import UserError
 from kwen.progress import Progress, silent
@@ -37,7 +39,7 @@ class Service:
     """Continuous batching for `lm` on a thread of its own, which ends with `close`.
 
     slots: requests that run at once; max_waiting: that may wait beside them; cache_bytes: of keys and values; prefill_tokens: of
-    prompts in one step; speculate: tokens guessed at once, 0 for none.
+    prompts in one step; speculate: tokens guessed at once, 0 for none; cache_dtype: of keys and values.
     """
 
     def __init__(
@@ -49,9 +51,10 @@ class Service:
         max_waiting: int = 256,
         prefill_tokens: int = 2048,
         speculate: int = 0,
+        cache_dtype: CacheDtype | None = None,
     ) -> None:
         self.lm, self.max_waiting, self.speculate = lm, max_waiting, speculate
-        self._engine = Engine(lm.model, slots, cache_bytes, prefill_tokens)
+        self._engine = Engine(lm.model, slots, cache_bytes, prefill_tokens, cache_dtype=cache_dtype)
         self._lock = threading.Lock()
         self._inbox: deque[Ticket] = deque()
         self._gone: list[Ticket] = []
@@ -64,8 +67,8 @@ class Service:
         self._thread.start()
 
     def submit(self, prompt: list[int], params: SamplingParams, listener: Listener) -> Ticket:
-        """Run a request. `listener` is called on the engine's thread, so it must return at once: with pieces, the last of which has a
-        finish_reason, or with one exception and nothing after it.
+        """Run a request. `listener` is called on the engine's thread, so it must return at once: with pieces, the last of which
+        has a finish_reason, or with one exception and nothing after it.
 
         Raises UserError for a request that cannot be run, and once the service is closing; QueueFull.
         """
@@ -98,7 +101,7 @@ class Service:
         done = tokens = 0
         try:
             for number, (prompt, row) in enumerate(zip(prompts, params, strict=True)):
-                tickets.append(self.submit(prompt, row, lambda piece, number=number: answers.put((number, piece))))  # type: ignore[misc]
+                tickets.append(self.submit(prompt, row, partial(_put, answers, number)))
             while done < len(prompts):
                 number, piece = answers.get()
                 if isinstance(piece, Exception):
@@ -205,6 +208,10 @@ class Service:
             self._engine.cancel(ticket.request)
             if not ticket.cancelled:
                 ticket.listener(error)
+
+
+def _put(answers: "queue.SimpleQueue[tuple[int, Delta | Exception]]", number: int, piece: Delta | Exception) -> None:
+    answers.put((number, piece))
 
 
 def _joined(pieces: list[Delta]) -> Completion:

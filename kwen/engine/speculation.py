@@ -1,7 +1,8 @@
 """Guessing the next tokens by looking where the last ones stood before (prompt lookup, Saxena 2023).
 
-Guesses go through the model beside the token that is certain, and the first ones that the sampler would have chosen anyway are kept: the
-answer is the same, in fewer passes. Text that repeats its prompt (editing, quoting, code) gains; other text is hardly ever guessed.
+Guesses go through the model beside the token that is certain, and the first ones that the sampler would have chosen anyway are
+kept: the answer is the same, in fewer passes. Text that repeats its prompt (editing, quoting, code) gains; other text is hardly
+ever guessed.
 """
 
 _LONGEST, _SHORTEST = 3, 2  # tokens that have to agree

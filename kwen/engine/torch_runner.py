@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from kwen.engine.runner import Logits, Step
+from kwen.engine.runner import CACHE_DTYPES, CacheDtype, Logits, Step
 from kwen.model.attention import BLOCK, PagedCache, PagedView
 from kwen.model.transformer import Transformer
 
@@ -15,15 +15,16 @@ _LIKE_LENGTH = 0.75  # sequences whose new tokens are at least this share of the
 
 
 class TorchRunner:
-    """Runs `model` by its own forward pass over a `PagedCache`."""
+    """Runs `model` by its own forward pass over a `PagedCache`; cache_dtype: of keys and values, by default the model's."""
 
     batch_invariant = False
 
-    def __init__(self, model: Transformer) -> None:
+    def __init__(self, model: Transformer, cache_dtype: CacheDtype | None = None) -> None:
         self._model = model
         weight = model.output_weight
         self._device = weight.device
-        self._cache = PagedCache(model.config, weight.dtype, weight.device)
+        dtype = weight.dtype if cache_dtype is None else CACHE_DTYPES[cache_dtype]
+        self._cache = PagedCache(model.config, dtype, weight.device)
         self.block_bytes = self._cache.block_bytes
         self._seen: list[tuple[int, int]] = []
 

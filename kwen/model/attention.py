@@ -16,6 +16,8 @@ BLOCK = 32
 class PagedCache:
     """Keys and values in blocks of BLOCK positions, (N, BLOCK, K, E) a layer for N blocks; empty until `reserve`.
 
+    dtype: what they are kept in; int8 with a float32 scale for each position and head (report section 10.1).
+
     Position p of a sequence lies in block p // BLOCK of the sequence's own table of blocks. A query reads the positions up to its
     own, so what lies beyond (padding, an earlier sequence's) is never seen and needs no clearing.
     """
@@ -25,12 +27,15 @@ class PagedCache:
         shape = (0, BLOCK, config.num_key_value_heads, config.head_dim)
         self.keys = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
         self.values = [torch.zeros(shape, dtype=dtype, device=device) for _ in range(config.num_hidden_layers)]
-        one = BLOCK * config.num_key_value_heads * config.head_dim
-        self.block_bytes = 2 * config.num_hidden_layers * one * self.keys[0].element_size()
+        scales = shape[:3] if dtype == torch.int8 else (0,)
+        self.key_scales = [torch.zeros(scales, device=device) for _ in range(config.num_hidden_layers)]
+        self.value_scales = [torch.zeros(scales, device=device) for _ in range(config.num_hidden_layers)]
+        one = config.head_dim * self.keys[0].element_size() + 4 * (dtype == torch.int8)
+        self.block_bytes = 2 * config.num_hidden_layers * BLOCK * config.num_key_value_heads * one
 
     def reserve(self, blocks: int) -> None:
         """Make it `blocks` blocks; what is in it stays."""
-        for store in (self.keys, self.values):
+        for store in (self.keys, self.values, self.key_scales, self.value_scales):
             for layer, held in enumerate(store):
                 store[layer] = held.new_zeros(blocks, *held.shape[1:])
                 store[layer][: len(held)] = held
@@ -38,15 +43,16 @@ class PagedCache:
 
     def copy(self, source: int, target: int) -> None:
         """Copy one block."""
-        for store in self.keys + self.values:
-            store[target].copy_(store[source])
+        for store in (*self.keys, *self.values, *self.key_scales, *self.value_scales):
+            if store.dim() > 1:
+                store[target].copy_(store[source])
 
 
 class PagedView:
     """One forward pass's use of a PagedCache: which blocks each row reads, where it writes, and the mask.
 
-    tables: (B, blocks) of each row, as many as its furthest position needs at least. positions: (B, T). written: (B, T), the block
-    that takes each token's key and value.
+    tables: (B, blocks) of each row, as many as its furthest position needs at least. positions: (B, T). written: (B, T), the
+    block that takes each token's key and value.
     """
 
     def __init__(self, cache: PagedCache, tables: Tensor, positions: Tensor, written: Tensor) -> None:
@@ -56,14 +62,24 @@ class PagedView:
 
     def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Write k, v (B, K, T, E) at their positions; return the rows' keys and values (B, K, M, E)."""
-        keys, values = self.cache.keys[layer], self.cache.values[layer]
-        places = self.positions % BLOCK
-        keys[self.written, places] = k.transpose(1, 2).to(keys.dtype)
-        values[self.written, places] = v.transpose(1, 2).to(values.dtype)
+        cache = self.cache
         return (
-            keys[self.tables].flatten(1, 2).transpose(1, 2).to(k.dtype),
-            values[self.tables].flatten(1, 2).transpose(1, 2).to(v.dtype),
+            self._through(cache.keys[layer], cache.key_scales[layer], k),
+            self._through(cache.values[layer], cache.value_scales[layer], v),
         )
+
+    def _through(self, store: Tensor, scales: Tensor, new: Tensor) -> Tensor:
+        """Write `new` (B, K, T, E) and read all (B, K, M, E)."""
+        places, new_BTKE = self.positions % BLOCK, new.transpose(1, 2)
+        if store.dtype != torch.int8:
+            store[self.written, places] = new_BTKE.to(store.dtype)
+            return store[self.tables].flatten(1, 2).transpose(1, 2).to(new.dtype)
+        scale = new_BTKE.float().abs().amax(dim=-1) / 127
+        levels = new_BTKE.float() / torch.where(scale > 0, scale, 1.0)[..., None]
+        store[self.written, places] = levels.round().to(torch.int8)
+        scales[self.written, places] = scale
+        read = store[self.tables].to(new.dtype) * scales[self.tables][..., None].to(new.dtype)
+        return read.flatten(1, 2).transpose(1, 2)
 
 
 def document_mask(documents: Tensor, seen_by: Tensor | None = None) -> Tensor:

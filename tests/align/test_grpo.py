@@ -69,7 +69,9 @@ def test_micro_batches_change_nothing(chat: Path, questions: Path, tmp_path: Pat
         run = run_of(chat, questions, tmp_path, variant=variant, rows_at_once=rows, kl_coefficient=0.1, epochs=2)
         run.step(0)
         found.append([p.flatten().tolist() for p in run.policy.parameters()])
-    assert largest_difference(*found) < 5e-5  # AdamW's steps are 1e-3; where a gradient is all rounding, its sign may flip a little
+    assert (
+        largest_difference(*found) < 5e-5
+    )  # AdamW's steps are 1e-3; where a gradient is all rounding, its sign may flip a little
 
 
 def test_dapo_leaves_out_groups_with_nothing_to_prefer(chat: Path, questions: Path, tmp_path: Path) -> None:

@@ -27,11 +27,11 @@ from kwen.align.lora import (  # noqa: E402
     save_adapter,
     without_adapter,
 )
-from kwen.engine.language_model import load  # noqa: E402
-from kwen.errors import UserError  # noqa: E402
 from kwen.engine.engine import make_runner  # noqa: E402
+from kwen.engine.language_model import load  # noqa: E402
 from kwen.engine.runner import Step  # noqa: E402
 from kwen.engine.torch_runner import TorchRunner  # noqa: E402
+from kwen.errors import UserError  # noqa: E402
 from kwen.model.config import ModelConfig  # noqa: E402
 from kwen.model.formats import build_model, huggingface, load_checkpoint  # noqa: E402
 from kwen.model.formats.convert import convert  # noqa: E402
@@ -220,9 +220,7 @@ def test_an_int8_base_is_a_quarter_and_close() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 @pytest.mark.parametrize("quantize", [None, "int8"])
-def test_under_autocast_and_on_a_bfloat16_base_gradients_reach_float32_adapters(
-    dtype: torch.dtype, quantize: str | None
-) -> None:
+def test_under_autocast_and_on_a_bfloat16_base_gradients_reach_float32_adapters(dtype: torch.dtype, quantize: str | None) -> None:
     model = adapted(LoRAConfig(r=4, alpha=8, dropout=0.1, quantize=quantize), tiny().to(dtype))  # type: ignore[arg-type]
     expected = model(IDS).float()
     with torch.autocast("cpu", dtype=torch.bfloat16):

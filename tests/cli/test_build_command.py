@@ -65,9 +65,7 @@ def test_only_one_artifact_and_a_report_of_what_stands(recipe: Path, tmp_path: P
         (["report", "nowhere"], "nowhere: no run of a family here"),
     ],
 )
-def test_mistakes_are_one_line_and_2(
-    recipe: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str
-) -> None:
+def test_mistakes_are_one_line_and_2(recipe: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], told: str) -> None:
     assert exit_code(arguments) == 2
     err = capsys.readouterr().err
     assert err.startswith(f"error: {told}") and err.count("\n") == 1

@@ -8,7 +8,9 @@ from kwen.engine.sampler import SamplingParams
 from kwen.text.tokenizer import Tokenizer
 
 
-def adjusted(tokenizer: Tokenizer, prompt: list[int], said: list[int], params: SamplingParams, logits: list[float]) -> list[float]:
+def adjusted(
+    tokenizer: Tokenizer, prompt: list[int], said: list[int], params: SamplingParams, logits: list[float]
+) -> list[float]:
     request = Request(0, prompt, params, tokenizer)
     request.token_ids = said
     scores = torch.tensor(logits)

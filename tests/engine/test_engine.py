@@ -12,7 +12,7 @@ from kwen.engine.engine import Engine, make_runner
 from kwen.engine.native_library import library, why_not
 from kwen.engine.native_runner import NativeRunner
 from kwen.engine.request import Request
-from kwen.engine.runner import Runner
+from kwen.engine.runner import CacheDtype, Runner
 from kwen.engine.sampler import SamplingParams
 from kwen.engine.torch_runner import TorchRunner
 from kwen.model.config import ModelConfig, RopeScaling
@@ -42,7 +42,9 @@ def of_architecture(name: str, vocab_size: int) -> Transformer:
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.parameters():
-            parameter.normal_(0, 0.3, generator=generator) if parameter.dim() > 1 else parameter.normal_(1, 0.1, generator=generator)
+            parameter.normal_(0, 0.3, generator=generator) if parameter.dim() > 1 else parameter.normal_(
+                1, 0.1, generator=generator
+            )
     return model
 
 
@@ -113,13 +115,16 @@ def test_any_schedule_gives_what_transformers_gives(judged, tokenizer: Tokenizer
 
 
 def test_the_same_request_has_the_same_bits_whatever_runs_beside_it(tokenizer: Tokenizer) -> None:
-    """Sampled logprobs alone, in a batch, in chunks, from the prefix cache, preempted and guessed: equal, and those of one pass."""
+    """Sampled logprobs alone, in a batch, in chunks, from the prefix cache, preempted and guessed: equal, and those of one
+    pass."""
     if library() is None:
         pytest.skip(f"no native kernels: {why_not()}")
     model, asked = of_architecture("qwen2.5", tokenizer.vocab_size), prompts(tokenizer.vocab_size)
     params = [SamplingParams(NEW, temperature=0.7 * (n % 2), seed=n, top_logprobs=2) for n in range(len(asked))]
 
-    def answers(slots: int, blocks: int, prefill_tokens: int, speculate: int, again: bool = False) -> list[tuple[list[int], list[float]]]:
+    def answers(
+        slots: int, blocks: int, prefill_tokens: int, speculate: int, again: bool = False
+    ) -> list[tuple[list[int], list[float]]]:
         runner = make_runner(model)
         engine = Engine(model, slots, blocks * runner.block_bytes, prefill_tokens, runner)
         for _ in range(1 + again):
@@ -176,3 +181,22 @@ def test_the_seed_and_the_place_decide_a_draw_when_a_prompt_holds_the_answer_so_
     rest = Request(0, prompt + whole.token_ids[:5], SamplingParams(NEW - 5, temperature=1.0, seed=5), tokenizer)
     run(Engine(model), [rest], [0])
     assert rest.token_ids == whole.token_ids[5:] and rest.logprobs == whole.logprobs[5:]
+
+
+@pytest.mark.parametrize("kind", RUNNERS)
+@pytest.mark.parametrize("cache_dtype", ["bfloat16", "int8"])
+def test_a_narrow_cache_is_smaller_and_nearly_as_exact(tokenizer: Tokenizer, kind: str, cache_dtype: CacheDtype) -> None:
+    if kind == "native" and library() is None:
+        pytest.skip(f"no native kernels: {why_not()}")
+    model, asked = of_architecture("qwen3", tokenizer.vocab_size), prompts(tokenizer.vocab_size)[:12]
+    found = []
+    for dtype in ("float32", cache_dtype):
+        runner = RUNNERS[kind](model, dtype)  # type: ignore[call-arg]
+        engine = Engine(model, 12, runner=runner)
+        requests = [Request(n, prompt, SamplingParams(1, prompt_logprobs=0), tokenizer) for n, prompt in enumerate(asked)]
+        run(engine, requests, [n % 3 for n in range(12)])
+        found.append((runner.block_bytes, [one.logprob for request in requests for one in request.prompt_logprobs[1:]]))
+    (wide, exact), (narrow, near) = found
+    assert narrow < (0.52 if cache_dtype == "bfloat16" else 0.45) * wide
+    assert max(abs(a - b) for a, b in zip(exact, near, strict=True)) < 0.3
+    assert sum(abs(a - b) for a, b in zip(exact, near, strict=True)) / len(exact) < 0.04

@@ -7,6 +7,8 @@ import torch
 
 import kwen
 from kwen.engine.language_model import LanguageModel, load
+from kwen.engine.native_library import library, why_not
+from kwen.engine.runner import Logits
 from kwen.engine.sampler import SamplingParams
 from kwen.errors import UserError
 from kwen.model.transformer import Transformer
@@ -194,3 +196,17 @@ def test_smollm2_knows_the_capital_of_france(smollm2_gguf: Path) -> None:
     lm = load(smollm2_gguf)
     answer = lm.chat([{"role": "user", "content": "What is the capital of France?"}], max_new_tokens=24)
     assert "Paris" in answer["content"] and "<|" not in answer["content"]
+
+
+def test_logits_have_the_bits_that_generating_has(lm: LanguageModel) -> None:
+    if library() is None:
+        pytest.skip(f"no native kernels: {why_not()}")
+    prompt = lm.tokenizer.encode("the cat sat on the mat and the dog")
+    made = lm.generate(prompt, max_new_tokens=30, temperature=1.0, seed=4, stop_token_ids=[])
+    told = Logits.of(lm.logits(torch.tensor([prompt + made.token_ids]))[0, len(prompt) - 1 : -1])
+    again = lm.generate(prompt + made.token_ids[:20], max_new_tokens=1, temperature=1.0, seed=4, stop_token_ids=[])
+    assert again.logprobs == made.logprobs[20:21]
+    assert told.logprobs(torch.tensor(made.token_ids)).tolist() == pytest.approx(made.logprobs, abs=1e-6)
+    assert torch.equal(
+        told.values.argmax(-1), lm.model(torch.tensor([prompt + made.token_ids]))[0, len(prompt) - 1 : -1].argmax(-1)
+    )

@@ -9,9 +9,9 @@ let input = "";
 for await (const piece of process.stdin) input += piece;
 const {prompts, texts, count} = JSON.parse(input);
 
-const llama = await getLlama({gpu: false, build: "never", logLevel: "error", maxThreads: 2});
+const llama = await getLlama({gpu: false, build: "never", logLevel: "error", maxThreads: 1});
 const model = await llama.loadModel({modelPath: path, gpuLayers: 0});
-const context = await model.createContext({contextSize: 512, sequences: 1, threads: 2, flashAttention: false});
+const context = await model.createContext({contextSize: 512, sequences: 1, threads: 1, flashAttention: false, experimentalKvCacheKeyType: "F32", experimentalKvCacheValueType: "F32"});
 const sequence = context.getSequence();
 const answers = [];
 for (const prompt of prompts) {

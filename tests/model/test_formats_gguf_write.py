@@ -149,3 +149,16 @@ def test_names_that_are_no_new_file_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exists already"):
         convert_gguf(checkpoint, tmp_path / "m.gguf", "f16", TOKENIZER)
     assert (tmp_path / "m.gguf").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+@pytest.mark.parametrize("kind", ["q8_0", "q4_0"])
+def test_integers_of_a_file_are_kept_without_a_float_copy(kind: str, name: str, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(written(CONFIGS[name], kind, tmp_path))
+    plain, kept = build_model(checkpoint), build_model(checkpoint, keep_quantized=True)
+    for layer_name, layer in kept.model.layers.named_modules():
+        if isinstance(layer, QuantizedLinear):
+            expected = plain.model.layers.get_submodule(layer_name)
+            assert layer.bits == int(kind[1]) and torch.equal(layer.dequantize(), expected.weight), layer_name  # type: ignore[arg-type]
+            assert layer.bias is None or torch.equal(layer.bias, expected.bias)  # type: ignore[arg-type]
+    assert not [part for part in kept.model.layers.modules() if isinstance(part, torch.nn.Linear)]

@@ -357,6 +357,20 @@ void kwen_pack(int32_t kind, int32_t out, int32_t in, const void* from, void* to
     });
 }
 
+// One matrix product of float rows (count, in), without bias, to (count, out): what the phases above do, for comparison.
+void kwen_product(const Matrix* matrix, int32_t count, const float* x, float* y) {
+    Rows rows(*matrix);
+    rows.reserve(count);
+    for (int row = 0; row < count; ++row) rows.fill(row, x + static_cast<size_t>(row) * matrix->in, matrix->in);
+    multiply(*matrix, rows, 0, count, 0, matrix->panels(), [&](int row, int panel, __m512 y0, __m512 y1) {
+        float held[PANEL];
+        _mm512_storeu_ps(held, y0);
+        _mm512_storeu_ps(held + 16, y1);
+        const int left = std::min(PANEL, matrix->out - panel * PANEL);
+        std::memcpy(y + static_cast<size_t>(row) * matrix->out + panel * PANEL, held, left * sizeof(float));
+    });
+}
+
 // Run one step; 0, or 1 where a size is beyond what the buffers on the stack hold.
 int32_t kwen_step(void* handle, const Step* step) {
     Engine& e = *static_cast<Engine*>(handle);

@@ -226,14 +226,14 @@ inline void tile(const Matrix& matrix, const Levels& levels, bool narrow, int pa
 template <typename Store>
 void multiply(const Matrix& matrix, const Rows& rows, int first, int last, int panel, int panel_end, const Store& store) {
     const bool integer = matrix.integer();
-    const int tallest = integer ? 6 : 12;
+    const int tallest = integer ? 5 : 6;  // as many rows as the registers hold
     const int element = matrix.kind == FLOAT32 ? 4 : matrix.kind == BFLOAT16 ? 2 : 1;
     const int block = std::max(tallest, (1 << 19) / (matrix.width() * element) / tallest * tallest);  // rows that stay in cache
-    std::vector<uint8_t> wide;
+    static thread_local std::vector<uint8_t> wide;
     for (int begin = first; begin < last; begin += block) {
         const int end = std::min(last, begin + block);
         const bool widen = matrix.kind == INT4 && end - begin > tallest;
-        if (widen) wide.resize(static_cast<size_t>(matrix.width()) * PANEL);
+        if (widen && wide.size() < static_cast<size_t>(matrix.width()) * PANEL) wide.resize(static_cast<size_t>(matrix.width()) * PANEL);
         for (int p = panel; p < panel_end; ++p) {
             Levels levels{};
             if (integer) {
@@ -260,13 +260,20 @@ void multiply(const Matrix& matrix, const Rows& rows, int first, int last, int p
                 tile<MR>(matrix, levels, narrow, p, rows, row, y);
                 for (int m = 0; m < MR; ++m) store(row + m, p, y[m][0], y[m][1]);
             };
+            // tiles of nearly equal heights: a last one of a single row would read the panel for little
             int row = begin;
-            if (!integer)
-                for (; row + 12 <= end; row += 12) go(std::integral_constant<int, 12>{}, row);
-            for (; row + 6 <= end; row += 6) go(std::integral_constant<int, 6>{}, row);
-            for (; row + 4 <= end; row += 4) go(std::integral_constant<int, 4>{}, row);
-            for (; row + 2 <= end; row += 2) go(std::integral_constant<int, 2>{}, row);
-            for (; row < end; ++row) go(std::integral_constant<int, 1>{}, row);
+            for (int tiles = (end - begin + tallest - 1) / tallest; tiles > 0; --tiles) {
+                const int height = (end - row + tiles - 1) / tiles;
+                switch (height) {
+                    case 1: go(std::integral_constant<int, 1>{}, row); break;
+                    case 2: go(std::integral_constant<int, 2>{}, row); break;
+                    case 3: go(std::integral_constant<int, 3>{}, row); break;
+                    case 4: go(std::integral_constant<int, 4>{}, row); break;
+                    case 5: go(std::integral_constant<int, 5>{}, row); break;
+                    default: go(std::integral_constant<int, 6>{}, row);
+                }
+                row += height;
+            }
         }
     }
 }

@@ -13,7 +13,7 @@ from torch.overrides import TorchFunctionMode
 
 from kwen.errors import UserError
 from kwen.model.config import ModelConfig
-from kwen.model.formats.packed import PackedWeight
+from kwen.model.formats.packed import holds_integers, packed_layer
 from kwen.model.formats.tensors import LazyTensor, unsplit_operations
 from kwen.model.transformer import Transformer
 
@@ -71,16 +71,18 @@ def build_model(
 ) -> Transformer:
     """The model of `checkpoint` in `dtype` on `device`, in evaluation mode.
 
-    keep_quantized: linear layers that the file packs as GPTQ or AWQ become `QuantizedLinear` layers of the same integers, an own
-    output projection `quantized_head`; without it they are turned back into floats, and the model can be trained.
+    keep_quantized: linear layers that the file packs (GPTQ, AWQ, Q8_0, Q4_0) become `QuantizedLinear` layers of the same
+    integers, an own output projection `quantized_head`; without it they are turned back into floats, and the model can be
+    trained.
 
     Each parameter is allocated once and filled straight from the file, so the peak is the weights in `dtype` and a few
     megabytes. Raises UserError if the file turns out to be cut short.
     """
     model = empty_model(checkpoint.config)
-    packed = {name: tensor for name, tensor in checkpoint.tensors.items() if keep_quantized and isinstance(tensor, PackedWeight)}
-    for name, tensor in packed.items():
-        _keep_packed(model, name.removesuffix(".weight"), tensor, device)
+    linears = [name for name, module in model.named_modules() if keep_quantized and isinstance(module, nn.Linear)]
+    for name in linears:
+        if holds_integers(checkpoint.tensors[f"{name}.weight"]):
+            _keep_packed(model, name, checkpoint.tensors[f"{name}.weight"], device)
 
     def fill(name: str) -> None:
         holder, _, leaf = name.rpartition(".")
@@ -96,9 +98,9 @@ def build_model(
     return model.eval()
 
 
-def _keep_packed(model: Transformer, name: str, tensor: PackedWeight, device: torch.device | str) -> None:
+def _keep_packed(model: Transformer, name: str, tensor: LazyTensor, device: torch.device | str) -> None:
     """Put the layer of `tensor` in the place of the one called `name`; a bias is as unfilled as it was."""
-    layer, bias = tensor.layer().to(device), model.get_submodule(name).bias
+    layer, bias = packed_layer(tensor).to(device), model.get_submodule(name).bias
     if name == "lm_head":
         model.lm_head, model.quantized_head = None, layer
         return

@@ -18,7 +18,15 @@ import torch
 from torch import Tensor
 
 from kwen.errors import UserError
-from kwen.model.formats.tensors import LazyTensor, MemoryTensor, StoredTensor, materialize
+from kwen.model.formats.tensors import (
+    HalfSplitRows,
+    LazyTensor,
+    MemoryTensor,
+    QuantizedTensor,
+    StoredTensor,
+    half_split,
+    materialize,
+)
 from kwen.model.quantize import QuantizedLinear, pack
 
 AWQ_ORDER = (0, 2, 4, 6, 1, 3, 5, 7)
@@ -71,6 +79,31 @@ class PackedWeight:
         return QuantizedLinear(
             self.bits, self.group_size, self.shape[1], pack(levels.contiguous(), self.bits), scale, stored_zero
         )
+
+
+def holds_integers(tensor: LazyTensor) -> bool:
+    """Whether `packed_layer` can make a layer of `tensor`: GPTQ, AWQ, and GGUF's Q8_0 and Q4_0."""
+    base = tensor.base if isinstance(tensor, HalfSplitRows) else tensor
+    return isinstance(base, PackedWeight) or (isinstance(base, QuantizedTensor) and base.kind.name in ("Q8_0", "Q4_0"))
+
+
+def packed_layer(tensor: LazyTensor) -> QuantizedLinear:
+    """The layer, without a bias, of the integers that the file holds for a weight which `holds_integers`."""
+    if isinstance(tensor, PackedWeight):
+        return tensor.layer()
+    if isinstance(tensor, HalfSplitRows):
+        layer = packed_layer(tensor.base)
+        parts = (half_split(part, tensor.heads) for part in (layer.weight, layer.scale))
+        return QuantizedLinear(layer.bits, layer.group_size, layer.in_features, *parts)
+    assert isinstance(tensor, QuantizedTensor)
+    rows, width = tensor.shape
+    raw = tensor.read_blocks().view(rows, width // 32, tensor.kind.block_bytes)
+    scale = raw[:, :, :2].contiguous().view(torch.float16)[:, :, 0].contiguous()
+    if tensor.kind.name == "Q8_0":
+        levels = (raw[:, :, 2:].view(torch.int8).to(torch.int16) + 128).to(torch.uint8)
+        return QuantizedLinear(8, 32, width, levels.reshape(rows, width), scale)
+    levels = torch.cat((raw[:, :, 2:] & 15, raw[:, :, 2:] >> 4), dim=-1)
+    return QuantizedLinear(4, 32, width, pack(levels.reshape(rows, width), 4), scale)
 
 
 def _numbers(words: Tensor, bits: int) -> Tensor:

@@ -158,6 +158,13 @@ class QuantizedTensor:
                 dequantize_into(kind, blocks, wide[: len(chunk)])
                 chunk.copy_(wide[: len(chunk)])
 
+    def read_blocks(self) -> Tensor:
+        """All blocks as they are, uint8 (n, block_bytes)."""
+        count = math.prod(self.shape) // self.kind.block_values
+        raw = torch.empty(count, self.kind.block_bytes, dtype=torch.uint8)
+        self.file.read_into(as_bytes(raw), self.offset, f"tensor {self.name}")
+        return raw
+
 
 @dataclass(frozen=True)
 class MemoryTensor:
@@ -227,6 +234,11 @@ class StackedRows:
             if first < last:
                 part.read(out[first - start : last - start], first - top)
             top += part.shape[0]
+
+
+def half_split(rows: Tensor, heads: int) -> Tensor:
+    """`rows` (n, ...) of `heads` heads, interleaved as `HalfSplitRows` says, in half-split order."""
+    return rows.view(heads, -1, 2, *rows.shape[1:]).transpose(1, 2).reshape(rows.shape)
 
 
 @dataclass(frozen=True)

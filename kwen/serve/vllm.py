@@ -1,0 +1,46 @@
+"""`kwen serve --backend vllm`: the same folder and the same flags, served by an installed vLLM."""
+
+import importlib.util
+import os
+import shutil
+import sys
+from pathlib import Path
+
+from kwen.errors import UserError
+from kwen.serve.settings import Settings
+
+
+def command(name: str, path: Path, settings: Settings, dtype: str | None, device: str | None) -> list[str]:
+    """vLLM's command line for a model folder. Raises UserError for what it has no flag for."""
+    if device not in (None, "cpu", "cuda"):
+        raise UserError(f"--device {device}: vLLM takes the device of its build; choose a GPU with CUDA_VISIBLE_DEVICES")
+    if path.suffix == ".gguf":
+        raise UserError(f"{path}: vLLM serves folders; make one with kwen convert {path} FOLDER")
+    line = ["vllm", "serve", str(path), "--served-model-name", name, "--host", settings.host, "--port", str(settings.port)]
+    line += ["--max-num-seqs", str(settings.slots), "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
+    if dtype is not None:
+        line += ["--dtype", dtype]
+    if settings.api_keys:
+        line += ["--api-key", *settings.api_keys]
+    if settings.cors_origins:
+        line += ["--allowed-origins", _json_list(settings.cors_origins)]
+    return line
+
+
+def hand_over(line: list[str]) -> None:
+    """Become vLLM: this process goes on as its server. Raises UserError where it is not installed."""
+    beside = Path(sys.executable).with_name("vllm")
+    program = str(beside) if beside.is_file() else shutil.which("vllm")
+    if program is None:
+        found = importlib.util.find_spec("vllm") is not None
+        text = (
+            "its command is not on the PATH" if found else "it is not installed: pip install vllm, in an environment of its own"
+        )
+        raise UserError(f"--backend vllm: {text}; or leave --backend out")
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(program, [program, *line[1:]])
+
+
+def _json_list(values: tuple[str, ...]) -> str:
+    return "[" + ",".join(f'"{value}"' for value in values) + "]"
