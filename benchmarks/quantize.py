@@ -32,13 +32,14 @@ from kwen.model.quantize import QuantizedLinear, quantize_model
 from kwen.model.transformer import Transformer
 from kwen.text.tokenizer import Tokenizer
 
-WINDOW, CALIBRATION = 1024, (48, 512)
+WINDOW, CALIBRATION = 1024, (32, 512)
 VARIANTS: dict[str, Callable[[Transformer, Tensor], Any]] = {
     "int8 g32": lambda model, rows: quantize_model(model, 8, 32),
+    "int4 g32 GPTQ": lambda model, rows: calibrate_model(model, rows, 4, 32, symmetric=False),
+    "int4 g128 GPTQ": lambda model, rows: calibrate_model(model, rows, 4, 128, symmetric=False),
+    "int4 g32 GPTQ symmetric": lambda model, rows: calibrate_model(model, rows, 4, 32),
     "int4 g32": lambda model, rows: quantize_model(model, 4, 32),
     "int4 g128": lambda model, rows: quantize_model(model, 4, 128),
-    "int4 g32 GPTQ": lambda model, rows: calibrate_model(model, rows, 4, 32),
-    "int4 g128 GPTQ": lambda model, rows: calibrate_model(model, rows, 4, 128),
 }
 
 
@@ -113,7 +114,7 @@ def main() -> None:
     original = read_rows(build_model(checkpoint), rows)
     print(f"float32: perplexity {original.perplexity:.3f} on {len(original.choices):,} tokens", flush=True)
     headings = f"{'change':>8} {'first':>6}"
-    print(f"{'weights':16} {'s':>5}   {'perplexity':>10} {headings}   {'int8 inputs':>11} {headings}")
+    print(f"{'weights':24} {'s':>5}   {'perplexity':>10} {headings}   {'int8 inputs':>11} {headings}")
     table = []
     for name in arguments.only:
         model = build_model(checkpoint)
@@ -124,10 +125,11 @@ def main() -> None:
         table.append(row_of(name, seconds, readings, original))
         shown = [table[-1][key] for key in readings]
         cells = [f"{c['perplexity']:10.3f} {c['change_percent']:+7.2f}% {c['first_choice_percent']:5.1f}%" for c in shown]
-        print(f"{name:16} {seconds:5.0f}   {cells[0]}    {cells[1]}", flush=True)
+        print(f"{name:24} {seconds:5.0f}   {cells[0]}    {cells[1]}", flush=True)
         del model
         gc.collect()
-    if arguments.json:
+        if not arguments.json:
+            continue
         figures = {
             "machine": machine(),
             "model": "SmolLM2-135M-Instruct (GGUF, Q4_1)",

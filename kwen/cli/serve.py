@@ -137,9 +137,9 @@ def _opened(path: str) -> TextIO:
 
 
 def _hand_over(named: list[tuple[str, str]], settings: "Settings", dtype: str | None, device: str | None) -> None:
-    from kwen.serve.vllm import command, hand_over
+    from kwen.serve.vllm import command, environment, hand_over
 
     if len(named) > 1:
         raise UserError("--backend vllm: serves one model; start one server for each")
     (name, path) = named[0]
-    hand_over(command(name, Path(path), settings, dtype, device))
+    hand_over(command(name, Path(path), settings, dtype, device), environment(settings))

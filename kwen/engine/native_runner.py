@@ -49,7 +49,7 @@ class _Model(ctypes.Structure):
 
 class _Step(ctypes.Structure):
     _fields_ = [
-        *((name, ctypes.c_int32) for name in ("threads", "tokens", "sequences", "table_stride", "rows")),
+        *((name, ctypes.c_int32) for name in ("threads", "tokens", "sequences", "table_stride", "rows", "logits_stride")),
         *((name, _POINTER) for name in ("token_ids", "positions", "starts", "tables", "row_tokens", "cos", "sin")),
         *((name, _POINTER) for name in ("keys", "values", "key_scales", "value_scales", "logits", "best", "most", "log_sum")),
     ]
@@ -86,7 +86,7 @@ class NativeRunner:
         self._key_scales: list[Tensor] = []
         self._value_scales: list[Tensor] = []
         self._cos = self._sin = torch.empty(0, config.head_dim // 2)
-        self._logits = torch.empty(0, config.vocab_size)
+        self._logits = torch.empty(0, -(-config.vocab_size // 16) * 16 + 16)
         self._handle: int | None = None
         self._seen: list[tuple[int, int]] = []
         self.refresh()
@@ -132,8 +132,8 @@ class NativeRunner:
             self._lengthen(positions)
         rows = len(step.rows)
         if rows > len(self._logits):  # kept: new memory for each pass costs more than its product at small sizes
-            self._logits = torch.empty(rows, self._config.vocab_size)
-        values = self._logits[:rows]
+            self._logits = torch.empty(rows, self._logits.shape[1])
+        values = self._logits[:rows, : self._config.vocab_size]
         best = torch.empty(rows, dtype=torch.int32)
         most, log_sum = torch.empty(rows), torch.empty(rows)
         given = [
@@ -141,7 +141,7 @@ class NativeRunner:
             for array in (step.token_ids, step.positions, step.starts, step.tables, step.rows)
         ]
         call = _Step(
-            torch.get_num_threads(), len(step.token_ids), len(step.starts) - 1, step.tables.shape[1], rows,
+            torch.get_num_threads(), len(step.token_ids), len(step.starts) - 1, step.tables.shape[1], rows, self._logits.shape[1],
             *(array.ctypes.data for array in given), self._cos.data_ptr(), self._sin.data_ptr(),
             *(ctypes.addressof(pointers) for pointers in self._pointers),
             values.data_ptr(), best.data_ptr(), most.data_ptr(), log_sum.data_ptr(),

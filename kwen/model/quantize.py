@@ -205,6 +205,8 @@ def quantize_model(
     group_size: int = DEFAULT_GROUP,
     head_bits: Literal[4, 8] | None = 8,
     progress: Progress = silent,
+    *,
+    symmetric: bool = True,
 ) -> Transformer:
     """Round the linear layers of all blocks of `model` to `bits`, and its output projection to `head_bits`
     (None: it stays as it is), in place.
@@ -216,7 +218,7 @@ def quantize_model(
     total = sum(layer.weight.numel() for _, layer in layers)
     done = 0
     for name, layer in layers:
-        model.model.layers.set_submodule(name, QuantizedLinear.quantize(layer, bits, group_size))
+        model.model.layers.set_submodule(name, QuantizedLinear.quantize(layer, bits, group_size, symmetric=symmetric))
         done += layer.weight.numel()
         layer.weight = nn.Parameter(torch.empty(0))
         progress(done, total)
@@ -227,8 +229,11 @@ def quantize_model(
 
 @torch.no_grad()
 def quantize_head(model: Transformer, bits: Literal[4, 8] = 8, group_size: int = DEFAULT_GROUP) -> None:
-    """Give `model` its output projection in `bits` as `quantized_head`; an own `lm_head` goes. Nothing for a model of scores."""
-    if model.config.scores:
+    """Give `model` its output projection in `bits` as `quantized_head`; an own `lm_head` goes.
+
+    A model of scores, and one that has such a head, is left as it is.
+    """
+    if model.config.scores or model.quantized_head is not None:
         return
     weight = model.output_weight.detach()
     linear = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")

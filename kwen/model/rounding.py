@@ -90,7 +90,10 @@ def _levels(wide: Tensor, scale: Tensor, half: int) -> Tensor:
 
 
 def _with_zero(wide: Tensor, counts: Tensor, bits: int) -> tuple[Tensor, Tensor, Tensor]:
-    """(scale, levels, zero) on levels 0 to top, zero being a level: the range of the group with zero in it, cut a little."""
+    """(scale, levels, zero) on levels 0 to top, zero being a level: the range of the group with zero in it, cut a little.
+
+    The zero is 1 at least: GPTQ's files hold no other.
+    """
     top = (1 << bits) - 1
     low, high = wide.amin(dim=-1).clamp_max(0), wide.amax(dim=-1).clamp_min(0)
     best = torch.full_like(low, float("inf"))
@@ -98,7 +101,7 @@ def _with_zero(wide: Tensor, counts: Tensor, bits: int) -> tuple[Tensor, Tensor,
     for cut in (0.0, 0.02, 0.04, 0.06, 0.08, 0.1, 0.15):
         scale = ((high - low) * (1 - cut) / top).half()
         inverse = torch.where(scale == 0, 0.0, 1.0 / scale.float())
-        zero = (-low * (1 - cut) * inverse).round_().clamp_(0, top)
+        zero = (-low * (1 - cut) * inverse).round_().clamp_(1, top)
         levels = (wide * inverse[..., None]).round_().add_(zero[..., None]).clamp_(0, top)
         error = levels.sub_(zero[..., None]).mul_(scale.float()[..., None]).sub_(wide).square_().mul_(counts).sum(dim=-1)
         better = error < best

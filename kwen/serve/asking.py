@@ -70,6 +70,11 @@ class Asked:
         """Whether calls in the answer are calls, and not text that looks like some."""
         return bool(self.tools) and self.choice.kind != "none"
 
+    @property
+    def constrained(self) -> bool:
+        """Whether the answer may be held to a grammar."""
+        return self.offers_tools or self.response_format is not None or (self.extras is not None and self.extras.guided)
+
 
 @dataclass(frozen=True)
 class Job:

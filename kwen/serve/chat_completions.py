@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -31,7 +32,8 @@ async def chat_completions(server: Server, request: Request) -> Response:
     def writer(jobs: list[Job]) -> Writer:
         return ChatWriter(served, jobs, asked.offers_tools, bool(body.logprobs), wants_usage(body))
 
-    return await server.answer(request, served, len(data), lambda: chat_jobs(served, asked), writer, bool(body.stream))
+    jobs = partial(chat_jobs, served, asked)
+    return await server.answer(request, served, len(data), jobs, writer, bool(body.stream), asked.constrained)
 
 
 def asked_of(body: ChatCompletionRequest) -> Asked:

@@ -3,6 +3,7 @@
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -15,7 +16,7 @@ from kwen.serve.constraints import answer_grammar
 from kwen.serve.errors import ApiError
 from kwen.serve.logprobs import CompletionLogprobs, extended
 from kwen.serve.models import ServedModel
-from kwen.serve.protocol import CompletionRequest
+from kwen.serve.protocol import MOST_ANSWERS, CompletionRequest
 from kwen.serve.reading import parse, read_body
 from kwen.serve.server import Server
 from kwen.serve.writer import Writer
@@ -31,12 +32,17 @@ async def completions(server: Server, request: Request) -> Response:
         raise ApiError(400, f"best_of: must be n, {body.n or 1}, or left out", param="best_of", code="unsupported_value")
     if body.max_tokens == 0 and not body.echo:
         raise ApiError(400, "max_tokens: 0 is for echo alone; ask for 1 at least", param="max_tokens", code="invalid_value")
+    answers = len(body.prompt) * (body.n or 1)
+    if answers > MOST_ANSWERS:
+        text = f"n: {answers:,} answers in one request; at most {MOST_ANSWERS:,} are given"
+        raise ApiError(400, text, param="n", code="invalid_value")
     usage = wants_usage(body)
 
     def writer(jobs: list[Job]) -> Writer:
         return CompletionWriter(served, jobs, body, usage)
 
-    return await server.answer(request, served, len(data), lambda: completion_jobs(served, body), writer, bool(body.stream))
+    jobs = partial(completion_jobs, served, body)
+    return await server.answer(request, served, len(data), jobs, writer, bool(body.stream), body.guided)
 
 
 def completion_jobs(served: ServedModel, body: CompletionRequest) -> list[Job]:

@@ -4,6 +4,7 @@ import json
 import secrets
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -37,7 +38,8 @@ async def messages(server: Server, request: Request) -> Response:
     def writer(jobs: list[Job]) -> Writer:
         return MessageWriter(served, jobs, asked.offers_tools, asked.sampling.stop)
 
-    return await server.answer(request, served, len(data), lambda: chat_jobs(served, asked), writer, bool(body.stream))
+    jobs = partial(chat_jobs, served, asked)
+    return await server.answer(request, served, len(data), jobs, writer, bool(body.stream), asked.constrained)
 
 
 async def count_tokens(server: Server, request: Request) -> Response:

@@ -13,6 +13,7 @@ MOST_MESSAGES = 10_000
 MOST_TOOLS = 1024
 MOST_CHOICES = 128
 MOST_PROMPTS = 4096
+MOST_ANSWERS = 8192
 MOST_BIASES = 1024
 MOST_ALTERNATIVES = 20
 
@@ -114,6 +115,12 @@ class Sampled(Body):
     guided_grammar: str | None = Field(None, description="llguidance's variant of Lark")
     guided_choice: list[str] | None = Field(None, min_length=1, max_length=1024)
     structured_outputs: Object | None = Field(None, description="one of json, regex, grammar, choice")
+
+    @property
+    def guided(self) -> bool:
+        """Whether one of the extras says what the answer must be."""
+        extras = (self.guided_json, self.guided_regex, self.guided_grammar, self.guided_choice, self.structured_outputs)
+        return any(extra is not None for extra in extras)
 
 
 class ChatCompletionRequest(Sampled):

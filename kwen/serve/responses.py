@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 from starlette.requests import Request
@@ -34,7 +35,8 @@ async def responses(server: Server, request: Request) -> Response:
     def writer(jobs: list[Job]) -> Writer:
         return ResponseWriter(served, jobs, body, asked)
 
-    return await server.answer(request, served, len(data), lambda: chat_jobs(served, asked), writer, bool(body.stream))
+    jobs = partial(chat_jobs, served, asked)
+    return await server.answer(request, served, len(data), jobs, writer, bool(body.stream), asked.constrained)
 
 
 class ResponseWriter(Writer):

@@ -38,15 +38,19 @@ class Server:
         self._turns: set[Turn] = set()
         self._short = ThreadPoolExecutor(4, "kwen-short")
         self._long = ThreadPoolExecutor(2, "kwen-long")
+        self._grammars = ThreadPoolExecutor(4, "kwen-grammars")
 
     def cut(self) -> None:
         """End what runs still, with an error that says why."""
         for turn in list(self._turns):
             turn.fail(stopping())
 
-    async def apart(self, size: int, function: Callable[..., T], *arguments: Any) -> T:
-        """`function(*arguments)` on a thread, for a request of `size` bytes."""
-        pool = self._long if size > _LONG else self._short
+    async def apart(self, size: int, function: Callable[..., T], *arguments: Any, grammar: bool = False) -> T:
+        """`function(*arguments)` on a thread, for a request of `size` bytes. grammar: it may compile one, which can take seconds.
+
+        Each kind has threads of its own, so that a short plain request waits for none of the others.
+        """
+        pool = self._long if size > _LONG else self._grammars if grammar else self._short
         return await asyncio.get_running_loop().run_in_executor(pool, function, *arguments)
 
     async def answer(
@@ -57,15 +61,19 @@ class Server:
         prepare: Callable[[], list[Job]],
         writer_of: Callable[[list[Job]], Writer],
         stream: bool,
+        grammar: bool,
     ) -> Response:
-        """The answer to a request whose body is read: prepared on a thread, run by the engine, written by a writer."""
+        """The answer to a request whose body is read: prepared on a thread, run by the engine, written by a writer.
+
+        size: bytes of the body. grammar: whether the answer is constrained.
+        """
 
         async def start() -> Turn:
-            jobs = await self.apart(size, prepare)
+            jobs = await self.apart(size, prepare, grammar=grammar)
             turn = Turn(served, jobs, self.settings)
             self._turns.add(turn)
             try:
-                await self.apart(size, turn.submit)
+                await self.apart(size, turn.submit, grammar=grammar)
             except BaseException:
                 self._drop(turn)
                 raise

@@ -4,6 +4,7 @@ import importlib.util
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from kwen.errors import UserError
@@ -20,14 +21,19 @@ def command(name: str, path: Path, settings: Settings, dtype: str | None, device
     line += ["--max-num-seqs", str(settings.slots), "--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
     if dtype is not None:
         line += ["--dtype", dtype]
-    if settings.api_keys:
+    if len(settings.api_keys) > 1:
         line += ["--api-key", *settings.api_keys]
     if settings.cors_origins:
         line += ["--allowed-origins", _json_list(settings.cors_origins)]
     return line
 
 
-def hand_over(line: list[str]) -> None:
+def environment(settings: Settings) -> dict[str, str]:
+    """What vLLM is told besides: a single key, which a command line would show to everybody on the machine."""
+    return {"VLLM_API_KEY": settings.api_keys[0]} if len(settings.api_keys) == 1 else {}
+
+
+def hand_over(line: list[str], variables: Mapping[str, str]) -> None:
     """Become vLLM: this process goes on as its server. Raises UserError where it is not installed."""
     beside = Path(sys.executable).with_name("vllm")
     program = str(beside) if beside.is_file() else shutil.which("vllm")
@@ -39,7 +45,7 @@ def hand_over(line: list[str]) -> None:
         raise UserError(f"--backend vllm: {text}; or leave --backend out")
     sys.stdout.flush()
     sys.stderr.flush()
-    os.execv(program, [program, *line[1:]])
+    os.execve(program, [program, *line[1:]], {**os.environ, **variables})
 
 
 def _json_list(values: tuple[str, ...]) -> str:

@@ -2,10 +2,11 @@
 
 import asyncio
 import json
-from typing import Any
+from typing import Any, Literal
 
 import jsonschema
 import openai
+import pydantic
 import pytest
 from serving import Running
 
@@ -310,3 +311,24 @@ def test_a_prompt_over_the_context_is_refused_with_the_numbers(client: openai.Op
     assert caught.value.code == "context_length_exceeded"
     with pytest.raises(openai.BadRequestError, match=r"up to 4,000.*2,048"):
         client.chat.completions.create(model="tiny", messages=ASK, max_tokens=4000)
+
+
+class Animal(pydantic.BaseModel):
+    """What the client's own helper asks for."""
+
+    kind: Literal["cat", "dog"]
+    legs: Literal[2, 4]
+
+
+def test_the_clients_own_helpers_parse_and_accumulate(client: openai.OpenAI) -> None:
+    parsed = client.chat.completions.parse(model="tiny", messages=ASK, response_format=Animal, max_tokens=200)
+    assert isinstance(parsed.choices[0].message.parsed, Animal)
+    tool = openai.pydantic_function_tool(Animal)
+    with client.chat.completions.stream(
+        model="tiny", messages=ASK, tools=[tool], tool_choice="required", parallel_tool_calls=False, max_tokens=300
+    ) as stream:
+        events = list(stream)
+        final = stream.get_final_completion()
+    (call,) = final.choices[0].message.tool_calls
+    assert isinstance(call.function.parsed_arguments, Animal)
+    assert any(event.type == "tool_calls.function.arguments.delta" for event in events)

@@ -114,6 +114,7 @@ def test_a_control_token_as_text_stays_text_and_as_an_id_is_one(client: openai.O
         ({"prompt": [1, "a"]}, "prompt"),
         ({"best_of": 5}, "best_of"),
         ({"max_tokens": 0}, "max_tokens"),
+        ({"prompt": ["a"] * 100, "n": 100}, "n"),
         ({"logprobs": 21}, "logprobs"),
         ({"logprobs": True}, "logprobs"),
         ({"suffix": "end"}, None),

@@ -21,7 +21,7 @@ from serving import make_lm, soon
 
 from kwen.cli.main import exit_code
 from kwen.serve.settings import Settings
-from kwen.serve.vllm import command
+from kwen.serve.vllm import command, environment
 from kwen.text.tokenizer import Tokenizer
 
 PROGRAM = "from kwen.cli.main import run; run()"
@@ -193,6 +193,10 @@ def test_vllm_is_handed_the_same_flags(capsys: pytest.CaptureFixture[str], folde
         and "--dtype bfloat16" in text
         and text.endswith('--api-key a b --allowed-origins ["https://x"]')
     )
+    alone = Settings(api_keys=("secret",))
+    assert "secret" not in " ".join(command("tiny", folder, alone, None, None)) and environment(alone) == {
+        "VLLM_API_KEY": "secret"
+    }
     assert "one model" in refusal(capsys, str(folder), f"b={folder}", "--backend", "vllm")
     assert "convert" in refusal(capsys, "x.gguf", "--backend", "vllm")
 

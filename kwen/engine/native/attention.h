@@ -1,8 +1,9 @@
 // Attention over a paged cache, one key/value head at a time.
 //
-// A block holds BLOCK positions of one head: keys as [dim][BLOCK], so that a vector holds positions; values as [BLOCK][dim]. A query's
-// scores, the sum of their exponentials and the weighted values are chains of additions in the order of positions, so a query has the
-// same bits in any batch and chunk. int8: a scale for each position and head.
+// A block holds BLOCK positions of one head: keys as [dim][BLOCK], so that a vector holds positions; values as [BLOCK][dim]. bfloat16
+// goes in pairs, as its product takes it: keys [dim / 2][BLOCK][2], values [BLOCK / 2][dim][2]; queries and weights are rounded to it.
+// int8: a scale for each position and head. A query's scores, the sum of their exponentials and the weighted values are chains of
+// additions in a fixed order, so a query has the same bits in any batch and chunk.
 #pragma once
 
 #include <algorithm>
@@ -36,8 +37,19 @@ struct Pages {
             for (int e = 0; e < dim; ++e) key_at[e * BLOCK] = static_cast<int8_t>(std::nearbyint(k[e] * k_inverse));
             for (int e = 0; e < dim; ++e) value_at[e] = static_cast<int8_t>(std::nearbyint(v[e] * v_inverse));
         } else if constexpr (std::is_same_v<T, bf16>) {
-            for (int e = 0; e < dim; ++e) key_at[e * BLOCK] = to_bf16(k[e]);
-            for (int e = 0; e < dim; ++e) value_at[e] = to_bf16(v[e]);
+            uint32_t* pairs = reinterpret_cast<uint32_t*>(key(block, head)) + place;
+            bf16* values_at = value(block, head) + static_cast<size_t>(place / 2) * dim * 2 + place % 2;
+            for (int e = 0; e < dim; e += 16) {
+                alignas(32) bf16 narrow[16];
+                _mm256_store_si256(reinterpret_cast<__m256i*>(narrow), to_bf16(load(k + e)));
+                for (int i = 0; i < 16; i += 2) {
+                    uint32_t pair;
+                    std::memcpy(&pair, narrow + i, 4);
+                    pairs[(e + i) / 2 * BLOCK] = pair;
+                }
+                _mm256_store_si256(reinterpret_cast<__m256i*>(narrow), to_bf16(load(v + e)));
+                for (int i = 0; i < 16; ++i) values_at[(e + i) * 2] = narrow[i];
+            }
         } else {
             for (int e = 0; e < dim; ++e) key_at[e * BLOCK] = k[e];
             std::memcpy(value_at, v, dim * sizeof(float));
@@ -53,23 +65,33 @@ private:
     }
 };
 
-// `Q` queries (rows of `dim` floats, scaled already) at `positions`, over the blocks of `table`; results go to `out` + row offsets.
+// The scores of `Q` queries for one block's positions. The next block's keys and this block's values are fetched meanwhile.
 template <int Q, typename T>
-void attend_tile(const Pages<T>& pages, int head, const int32_t* table, const float* const* queries, const int32_t* positions,
-                 float* const* out, float* scores, int stride) {
-    const int dim = pages.dim;
-    int furthest = 0;
-    for (int q = 0; q < Q; ++q) furthest = std::max(furthest, positions[q]);
-    const int blocks = furthest / BLOCK + 1;
-    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512 never = _mm512_set1_ps(-INFINITY);
-    __m512 most[Q], total[Q];
-    for (int q = 0; q < Q; ++q) most[q] = never, total[q] = _mm512_setzero_ps();
-    for (int b = 0; b < blocks; ++b) {
-        const T* key = pages.key(table[b], head);
-        __m512 s[Q][2];
-        for (int q = 0; q < Q; ++q) s[q][0] = s[q][1] = _mm512_setzero_ps();
-        for (int e = 0; e < dim; ++e, key += BLOCK) {
+inline void score_block(const T* key, const T* next, const T* value, int dim, const float* const* queries, const uint32_t (*pairs)[256],
+                        __m512 (&s)[Q][2]) {
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) s[q][0] = s[q][1] = _mm512_setzero_ps();
+    constexpr int line = 64 / sizeof(T);
+    if constexpr (std::is_same_v<T, bf16>) {
+        for (int e = 0; e < dim / 2; ++e, key += 2 * BLOCK, next += 2 * BLOCK, value += 2 * BLOCK) {
+            for (int i = 0; i < 2 * BLOCK; i += line) {
+                _mm_prefetch(next + i, _MM_HINT_T0);
+                _mm_prefetch(value + i, _MM_HINT_T1);
+            }
+            const __m512bh k0 = (__m512bh)_mm512_loadu_si512(key), k1 = (__m512bh)_mm512_loadu_si512(key + BLOCK);
+#pragma GCC unroll 8
+            for (int q = 0; q < Q; ++q) {
+                const __m512bh x = (__m512bh)_mm512_set1_epi32(pairs[q][e]);
+                s[q][0] = _mm512_dpbf16_ps(s[q][0], k0, x);
+                s[q][1] = _mm512_dpbf16_ps(s[q][1], k1, x);
+            }
+        }
+    } else {
+        for (int e = 0; e < dim; ++e, key += BLOCK, next += BLOCK, value += BLOCK) {
+            for (int i = 0; i < BLOCK; i += line) {
+                _mm_prefetch(next + i, _MM_HINT_T0);
+                _mm_prefetch(value + i, _MM_HINT_T1);
+            }
             const __m512 k0 = load(key), k1 = load(key + 16);
 #pragma GCC unroll 8
             for (int q = 0; q < Q; ++q) {
@@ -78,59 +100,104 @@ void attend_tile(const Pages<T>& pages, int head, const int32_t* table, const fl
                 s[q][1] = _mm512_fmadd_ps(x, k1, s[q][1]);
             }
         }
-        for (int half = 0; half < 2; ++half) {
-            const __m512i at = _mm512_add_epi32(lanes, _mm512_set1_epi32(b * BLOCK + half * 16));
+    }
+}
+
+// The weighted sum of one block's values in 32 of the head's dimensions, or in 16 (`wide` false), added to `y`.
+template <int Q, typename T>
+inline void add_values(const T* value, int dim, bool wide, int upto, const float* scores, int stride, __m512 (&y)[Q][2]) {
+    if constexpr (std::is_same_v<T, bf16>) {
+        for (int place = 0; place < upto; place += 2, value += 2 * dim) {
+            const __m512bh v0 = (__m512bh)_mm512_loadu_si512(value);
+            const __m512bh v1 = wide ? (__m512bh)_mm512_loadu_si512(value + 32) : (__m512bh)_mm512_setzero_si512();
+#pragma GCC unroll 8
             for (int q = 0; q < Q; ++q) {
-                __m512 value = s[q][half];
-                if constexpr (std::is_same_v<T, int8_t>)
-                    value = _mm512_mul_ps(value, load(pages.key_scale + pages.at(table[b], head) * BLOCK + half * 16));
-                const __mmask16 seen = _mm512_cmple_epi32_mask(at, _mm512_set1_epi32(positions[q]));
-                value = _mm512_mask_mov_ps(never, seen, value);
-                most[q] = _mm512_max_ps(most[q], value);
-                _mm512_storeu_ps(scores + static_cast<size_t>(q) * stride + b * BLOCK + half * 16, value);
+                int32_t pair;  // the weights are stored as bfloat16 in the place of their floats
+                std::memcpy(&pair, reinterpret_cast<const bf16*>(scores + static_cast<size_t>(q) * stride) + place, 4);
+                const __m512bh weight = (__m512bh)_mm512_set1_epi32(pair);
+                y[q][0] = _mm512_dpbf16_ps(y[q][0], v0, weight);
+                y[q][1] = _mm512_dpbf16_ps(y[q][1], v1, weight);
+            }
+        }
+    } else {
+        for (int place = 0; place < upto; ++place, value += dim) {
+            const __m512 v0 = load(value), v1 = wide ? load(value + 16) : _mm512_setzero_ps();
+#pragma GCC unroll 8
+            for (int q = 0; q < Q; ++q) {
+                const __m512 weight = _mm512_set1_ps(scores[static_cast<size_t>(q) * stride + place]);
+                y[q][0] = _mm512_fmadd_ps(weight, v0, y[q][0]);
+                y[q][1] = _mm512_fmadd_ps(weight, v1, y[q][1]);
             }
         }
     }
+}
+
+// `Q` queries (rows of `dim` floats, scaled already) at `positions`, over the blocks of `table`; results go to the rows of `out`.
+template <int Q, typename T>
+[[gnu::noinline]] void attend_tile(const Pages<T>& pages, int head, const int32_t* table, const float* const* queries,
+                                   const int32_t* positions, float* const* out, float* scores, int stride) {
+    constexpr bool pairwise = std::is_same_v<T, bf16>, scaled = std::is_same_v<T, int8_t>;
+    const int dim = pages.dim;
+    int furthest = 0;
+    for (int q = 0; q < Q; ++q) furthest = std::max(furthest, positions[q]);
+    const int blocks = furthest / BLOCK + 1;
+    uint32_t pairs[Q][256];
+    for (int q = 0; pairwise && q < Q; ++q)
+        for (int e = 0; e < dim; e += 16)
+            _mm256_storeu_si256(reinterpret_cast<__m256i*>(&pairs[q][e / 2]), to_bf16(load(queries[q] + e)));
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512 never = _mm512_set1_ps(-INFINITY);
+    __m512 most[Q];
+#pragma GCC unroll 8
+    for (int q = 0; q < Q; ++q) most[q] = never;
+    for (int b = 0; b < blocks; ++b) {
+        __m512 s[Q][2];
+        score_block<Q>(pages.key(table[b], head), pages.key(table[std::min(b + 1, blocks - 1)], head), pages.value(table[b], head), dim,
+                       queries, pairs, s);
+        const float* key_scale = scaled ? pages.key_scale + pages.at(table[b], head) * BLOCK : nullptr;
+        const __m512i first = _mm512_add_epi32(lanes, _mm512_set1_epi32(b * BLOCK)), second = _mm512_add_epi32(first, _mm512_set1_epi32(16));
+#pragma GCC unroll 8
+        for (int q = 0; q < Q; ++q) {
+            const __m512i last = _mm512_set1_epi32(positions[q]);
+            __m512 s0 = s[q][0], s1 = s[q][1];
+            if constexpr (scaled) s0 = _mm512_mul_ps(s0, load(key_scale)), s1 = _mm512_mul_ps(s1, load(key_scale + 16));
+            s0 = _mm512_mask_mov_ps(never, _mm512_cmple_epi32_mask(first, last), s0);
+            s1 = _mm512_mask_mov_ps(never, _mm512_cmple_epi32_mask(second, last), s1);
+            most[q] = _mm512_max_ps(most[q], _mm512_max_ps(s0, s1));
+            float* row = scores + static_cast<size_t>(q) * stride + b * BLOCK;
+            _mm512_storeu_ps(row, s0);
+            _mm512_storeu_ps(row + 16, s1);
+        }
+    }
+    float inverse[Q];
     for (int q = 0; q < Q; ++q) {
         const __m512 top = _mm512_set1_ps(_mm512_reduce_max_ps(most[q]));
         float* row = scores + static_cast<size_t>(q) * stride;
-        for (int i = 0; i < blocks * BLOCK; i += 16) {
-            const __m512 weight = exp_(_mm512_sub_ps(load(row + i), top));
-            total[q] = _mm512_add_ps(total[q], weight);
-            _mm512_storeu_ps(row + i, weight);
-        }
-    }
-    if constexpr (std::is_same_v<T, int8_t>)
+        __m512 total = _mm512_setzero_ps();
         for (int b = 0; b < blocks; ++b)
             for (int half = 0; half < BLOCK; half += 16) {
-                const __m512 scale = load(pages.value_scale + pages.at(table[b], head) * BLOCK + half);
-                for (int q = 0; q < Q; ++q) {
-                    float* weight = scores + static_cast<size_t>(q) * stride + b * BLOCK + half;
-                    _mm512_storeu_ps(weight, _mm512_mul_ps(load(weight), scale));
-                }
+                float* at = row + b * BLOCK + half;
+                __m512 weight = exp_(_mm512_sub_ps(load(at), top));
+                total = _mm512_add_ps(total, weight);
+                if constexpr (scaled) weight = _mm512_mul_ps(weight, load(pages.value_scale + pages.at(table[b], head) * BLOCK + half));
+                // bfloat16 weights take the first half of their block's floats
+                if constexpr (pairwise) _mm256_storeu_si256(reinterpret_cast<__m256i*>(row + b * BLOCK + half / 2), to_bf16(weight));
+                else _mm512_storeu_ps(at, weight);
             }
-    // Two vectors of the head dim at a time, so that all sums stay in registers.
-    for (int e = 0; e < dim; e += 32) {
-        const bool second = e + 16 < dim;
+        inverse[q] = 1.0f / _mm512_reduce_add_ps(total);
+    }
+    for (int e = 0; e < dim; e += 32) {  // as many dimensions as the registers hold sums of
+        const bool wide = e + 16 < dim;
         __m512 y[Q][2];
-        for (int q = 0; q < Q; ++q) y[q][0] = y[q][1] = _mm512_setzero_ps();
-        for (int b = 0; b < blocks; ++b) {
-            const T* value = pages.value(table[b], head) + e;
-            const int upto = std::min(BLOCK, furthest + 1 - b * BLOCK);
-            for (int place = 0; place < upto; ++place, value += dim) {
-                const __m512 v0 = load(value), v1 = second ? load(value + 16) : _mm512_setzero_ps();
 #pragma GCC unroll 8
-                for (int q = 0; q < Q; ++q) {
-                    const __m512 weight = _mm512_set1_ps(scores[static_cast<size_t>(q) * stride + b * BLOCK + place]);
-                    y[q][0] = _mm512_fmadd_ps(weight, v0, y[q][0]);
-                    y[q][1] = _mm512_fmadd_ps(weight, v1, y[q][1]);
-                }
-            }
-        }
+        for (int q = 0; q < Q; ++q) y[q][0] = y[q][1] = _mm512_setzero_ps();
+        for (int b = 0; b < blocks; ++b)
+            add_values<Q>(pages.value(table[b], head) + (pairwise ? 2 * e : e), dim, wide, std::min(BLOCK, furthest + 1 - b * BLOCK),
+                          scores + b * BLOCK, stride, y);
+#pragma GCC unroll 8
         for (int q = 0; q < Q; ++q) {
-            const __m512 inverse = _mm512_set1_ps(1.0f / _mm512_reduce_add_ps(total[q]));
-            _mm512_storeu_ps(out[q] + e, _mm512_mul_ps(y[q][0], inverse));
-            if (second) _mm512_storeu_ps(out[q] + e + 16, _mm512_mul_ps(y[q][1], inverse));
+            _mm512_storeu_ps(out[q] + e, _mm512_mul_ps(y[q][0], _mm512_set1_ps(inverse[q])));
+            if (wide) _mm512_storeu_ps(out[q] + e + 16, _mm512_mul_ps(y[q][1], _mm512_set1_ps(inverse[q])));
         }
     }
 }

@@ -30,7 +30,7 @@ struct Model {
 };
 
 struct Step {
-    int32_t threads, tokens, sequences, table_stride, rows;
+    int32_t threads, tokens, sequences, table_stride, rows, logits_stride;
     const int32_t *token_ids, *positions;  // (tokens)
     const int32_t *starts;                 // (sequences + 1): the first token of each sequence
     const int32_t *tables;                 // (sequences, table_stride): the blocks of each sequence
@@ -38,7 +38,7 @@ struct Step {
     const float *cos, *sin;                // (positions, E / 2)
     void *const *keys, *const *values;     // a pointer a layer
     float *const *key_scales, *const *value_scales;
-    float *logits;                         // (rows, V)
+    float *logits;                         // (rows, V), rows `logits_stride` apart: not at the same place of a page
     int32_t *best;                         // (rows): the first largest logit
     float *most, *log_sum;                 // (rows): it, and log of the sum of exp(logit - it)
 };
@@ -141,7 +141,7 @@ public:
         });
         meet();
         product(m.head, s.rows, [&](int row, int panel, __m512 y0, __m512 y1) {
-            float* out = s.logits + static_cast<size_t>(row) * m.V + panel * PANEL;
+            float* out = s.logits + static_cast<size_t>(row) * s.logits_stride + panel * PANEL;
             const int left = m.V - panel * PANEL;
             if (left >= PANEL) {
                 _mm512_storeu_ps(out, y0);
@@ -265,7 +265,7 @@ private:
     static __mmask16 lanes(int count) { return static_cast<__mmask16>((1u << std::clamp(count, 0, 16)) - 1); }
 
     void summarize(int r) {
-        const float* row = s.logits + static_cast<size_t>(r) * m.V;
+        const float* row = s.logits + static_cast<size_t>(r) * s.logits_stride;
         __m512 most = _mm512_set1_ps(-INFINITY);
         for (int i = 0; i < m.V; i += 16) most = _mm512_mask_max_ps(most, lanes(m.V - i), most, _mm512_maskz_loadu_ps(lanes(m.V - i), row + i));
         const float top = _mm512_reduce_max_ps(most);

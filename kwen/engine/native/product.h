@@ -109,9 +109,30 @@ private:
     }
 };
 
+inline void fetch(const void* here, ptrdiff_t ahead) { _mm_prefetch(static_cast<const char*>(here) + ahead, _MM_HINT_T0); }
+
 template <int MR>
-inline void tile_float32(const float* w, const float* a, int stride, int inputs, __m512 (&y)[MR][2]) {
+inline void clear(__m512 (&y)[MR][2]) {
+    for (int m = 0; m < MR; ++m) y[m][0] = y[m][1] = _mm512_setzero_ps();
+}
+
+template <int MR>
+inline void put(const __m512 (&y)[MR][2], float* out) {
+    for (int m = 0; m < MR; ++m) {
+        _mm512_storeu_ps(out + m * PANEL, y[m][0]);
+        _mm512_storeu_ps(out + m * PANEL + 16, y[m][1]);
+    }
+}
+
+// MR rows times one panel, into `out` (MR, 32), while what lies `ahead` bytes further is fetched. The sums live in registers: these are functions of their own, never inlined, so that
+// the compiler has all registers for them.
+template <int MR>
+[[gnu::noinline]] void tile_float32(const float* w, const float* a, int stride, int inputs, ptrdiff_t ahead, float* out) {
+    __m512 y[MR][2];
+    clear<MR>(y);
     for (int k = 0; k < inputs; ++k, w += PANEL) {
+        fetch(w, ahead);
+        fetch(w + 16, ahead);
         const __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w + 16);
 #pragma GCC unroll 16
         for (int m = 0; m < MR; ++m) {
@@ -120,11 +141,16 @@ inline void tile_float32(const float* w, const float* a, int stride, int inputs,
             y[m][1] = _mm512_fmadd_ps(x, w1, y[m][1]);
         }
     }
+    put<MR>(y, out);
 }
 
 template <int MR>
-inline void tile_bfloat16(const bf16* w, const bf16* a, int stride, int inputs, __m512 (&y)[MR][2]) {
+[[gnu::noinline]] void tile_bfloat16(const bf16* w, const bf16* a, int stride, int inputs, ptrdiff_t ahead, float* out) {
+    __m512 y[MR][2];
+    clear<MR>(y);
     for (int k = 0; k < inputs; k += 2, w += 2 * PANEL) {
+        fetch(w, ahead);
+        fetch(w + 32, ahead);
         const __m512bh w0 = (__m512bh)_mm512_loadu_si512(w), w1 = (__m512bh)_mm512_loadu_si512(w + 32);
 #pragma GCC unroll 16
         for (int m = 0; m < MR; ++m) {
@@ -135,6 +161,7 @@ inline void tile_bfloat16(const bf16* w, const bf16* a, int stride, int inputs, 
             y[m][1] = _mm512_dpbf16_ps(y[m][1], w1, x);
         }
     }
+    put<MR>(y, out);
 }
 
 // One panel's integer weights as the kernel reads them; `narrow`: two outputs to a byte.
@@ -146,7 +173,9 @@ struct Levels {
 };
 
 template <int MR, bool NARROW, bool ZERO>
-inline void tile_integer(const Levels& p, const Rows& rows, int row, __m512 (&y)[MR][2]) {
+[[gnu::noinline]] void tile_integer(const Levels& p, const Rows& rows, int row, ptrdiff_t ahead, float* out) {
+    __m512 y[MR][2];
+    clear<MR>(y);
     const __m512i nibble = _mm512_set1_epi8(15);
     const uint8_t* w = p.weight;
     const int8_t* a = &rows.q[static_cast<size_t>(row) * rows.stride];
@@ -163,12 +192,15 @@ inline void tile_integer(const Levels& p, const Rows& rows, int row, __m512 (&y)
             __m512i w0, w1;
             if (NARROW) {
                 const __m512i both = _mm512_loadu_si512(w);
+                fetch(w, ahead);
                 w += 64;
                 w0 = _mm512_and_si512(both, nibble);
                 w1 = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
             } else {
                 w0 = _mm512_loadu_si512(w);
                 w1 = _mm512_loadu_si512(w + 64);
+                fetch(w, ahead);
+                fetch(w + 64, ahead);
                 w += 128;
             }
 #pragma GCC unroll 8
@@ -202,23 +234,25 @@ inline void tile_integer(const Levels& p, const Rows& rows, int row, __m512 (&y)
             }
         }
     }
+    put<MR>(y, out);
 }
 
 // MR rows from `row` on times one panel.
 template <int MR>
-inline void tile(const Matrix& matrix, const Levels& levels, bool narrow, int panel, const Rows& rows, int row, __m512 (&y)[MR][2]) {
+void tile(const Matrix& matrix, const Levels& levels, bool narrow, int panel, const Rows& rows, int row, ptrdiff_t ahead,
+          float* out) {
     const char* weight = static_cast<const char*>(matrix.weight) + panel * matrix.panel_bytes();
     const size_t at = static_cast<size_t>(row) * rows.stride;
     if (matrix.kind == FLOAT32) {
-        tile_float32<MR>(reinterpret_cast<const float*>(weight), &rows.f[at], rows.stride, matrix.in, y);
+        tile_float32<MR>(reinterpret_cast<const float*>(weight), &rows.f[at], rows.stride, matrix.in, ahead, out);
     } else if (matrix.kind == BFLOAT16) {
-        tile_bfloat16<MR>(reinterpret_cast<const bf16*>(weight), &rows.b[at], rows.stride, matrix.width(), y);
+        tile_bfloat16<MR>(reinterpret_cast<const bf16*>(weight), &rows.b[at], rows.stride, matrix.width(), ahead, out);
     } else if (narrow) {
-        if (levels.zero) tile_integer<MR, true, true>(levels, rows, row, y);
-        else tile_integer<MR, true, false>(levels, rows, row, y);
+        if (levels.zero) tile_integer<MR, true, true>(levels, rows, row, ahead, out);
+        else tile_integer<MR, true, false>(levels, rows, row, ahead, out);
     } else {
-        if (levels.zero) tile_integer<MR, false, true>(levels, rows, row, y);
-        else tile_integer<MR, false, false>(levels, rows, row, y);
+        if (levels.zero) tile_integer<MR, false, true>(levels, rows, row, ahead, out);
+        else tile_integer<MR, false, false>(levels, rows, row, ahead, out);
     }
 }
 
@@ -246,6 +280,7 @@ void multiply(const Matrix& matrix, const Rows& rows, int first, int last, int p
                     const __m512i nibble = _mm512_set1_epi8(15);
                     for (int k = 0; k < matrix.width() / 4; ++k) {
                         const __m512i both = _mm512_loadu_si512(levels.weight + 64 * k);
+                        if (p + 1 < panel_end) fetch(levels.weight + 64 * k, matrix.panel_bytes());
                         _mm512_storeu_si512(&wide[128 * k], _mm512_and_si512(both, nibble));
                         _mm512_storeu_si512(&wide[128 * k + 64], _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble));
                     }
@@ -253,12 +288,13 @@ void multiply(const Matrix& matrix, const Rows& rows, int first, int last, int p
                 }
             }
             const bool narrow = matrix.kind == INT4 && !widen;
+            alignas(64) float sums[6 * PANEL];
+            // the last rows of a panel fetch the next one from memory; the others find theirs in the cache
+            const ptrdiff_t next = p + 1 < panel_end && !widen ? matrix.panel_bytes() : 0;
             auto go = [&](auto count, int row) {
                 constexpr int MR = decltype(count)::value;
-                __m512 y[MR][2];
-                for (int m = 0; m < MR; ++m) y[m][0] = y[m][1] = _mm512_setzero_ps();
-                tile<MR>(matrix, levels, narrow, p, rows, row, y);
-                for (int m = 0; m < MR; ++m) store(row + m, p, y[m][0], y[m][1]);
+                tile<MR>(matrix, levels, narrow, p, rows, row, row + MR == end ? next : 0, sums);
+                for (int m = 0; m < MR; ++m) store(row + m, p, load(sums + m * PANEL), load(sums + m * PANEL + 16));
             };
             // tiles of nearly equal heights: a last one of a single row would read the panel for little
             int row = begin;

@@ -63,11 +63,12 @@ def convert_packed(
     """
     out = Path(out)
     refuse_existing(out)
-    bits = next(module.bits for module in model.modules() if isinstance(module, QuantizedLinear))
+    layers = [module for module in model.modules() if isinstance(module, QuantizedLinear)]
+    bits, symmetric = layers[0].bits, all(layer.zero is None for layer in layers)
     tensors = gptq.packed_tensors(model)
     with folder_aside(out) as aside:
         huggingface.write_model(aside, checkpoint.config, tensors, checkpoint.generation_config)
-        gptq.write_settings(aside, read_json(aside / "config.json"), bits, group_size)
+        gptq.write_settings(aside, read_json(aside / "config.json"), bits, group_size, symmetric)
         _write_tokenizer(aside, checkpoint, "hf", load_tokenizer)
 
 

@@ -116,13 +116,13 @@ def packed_tensors(model: Transformer) -> dict[str, LazyTensor]:
     return tensors
 
 
-def write_settings(folder: Path, config_values: dict[str, Any], bits: int, group_size: int) -> None:
+def write_settings(folder: Path, config_values: dict[str, Any], bits: int, group_size: int, symmetric: bool) -> None:
     """config.json with its quantization_config, and quantize_config.json, for tensors of `packed_tensors`."""
     settings = {
         "bits": bits,
         "group_size": group_size,
         "desc_act": False,
-        "sym": True,
+        "sym": symmetric,
         "lm_head": False,
         "quant_method": "gptq",
         "checkpoint_format": "gptq",
