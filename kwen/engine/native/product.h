@@ -109,56 +109,71 @@ private:
     }
 };
 
-inline void fetch(const void* here, ptrdiff_t ahead) { _mm_prefetch(static_cast<const char*>(here) + ahead, _MM_HINT_T0); }
+// What a tile fetches into the cache while it computes: its share of the next panel, so many bytes with every few steps.
+struct Fetch {
+    const char* at;
+    ptrdiff_t share;  // tiles of this panel: each fetches one part in so many
+
+    void next(int bytes) {
+        const char* end = at + bytes / share;
+        for (; at < end; at += 64) _mm_prefetch(at, _MM_HINT_T0);
+    }
+};
+
+constexpr int STEPS = 16;  // inputs (bfloat16: pairs of them) between two such fetches
 
 template <int MR>
 inline void clear(__m512 (&y)[MR][2]) {
+#pragma GCC unroll 8
     for (int m = 0; m < MR; ++m) y[m][0] = y[m][1] = _mm512_setzero_ps();
 }
 
 template <int MR>
 inline void put(const __m512 (&y)[MR][2], float* out) {
+#pragma GCC unroll 8
     for (int m = 0; m < MR; ++m) {
         _mm512_storeu_ps(out + m * PANEL, y[m][0]);
         _mm512_storeu_ps(out + m * PANEL + 16, y[m][1]);
     }
 }
 
-// MR rows times one panel, into `out` (MR, 32), while what lies `ahead` bytes further is fetched. The sums live in registers: these are functions of their own, never inlined, so that
+// MR rows times one panel, into `out` (MR, 32). The sums live in registers: these are functions of their own, never inlined, so that
 // the compiler has all registers for them.
 template <int MR>
-[[gnu::noinline]] void tile_float32(const float* w, const float* a, int stride, int inputs, ptrdiff_t ahead, float* out) {
+[[gnu::noinline]] void tile_float32(const float* w, const float* a, int stride, int inputs, Fetch fetch, float* out) {
     __m512 y[MR][2];
     clear<MR>(y);
-    for (int k = 0; k < inputs; ++k, w += PANEL) {
-        fetch(w, ahead);
-        fetch(w + 16, ahead);
-        const __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w + 16);
-#pragma GCC unroll 16
-        for (int m = 0; m < MR; ++m) {
-            const __m512 x = _mm512_set1_ps(a[static_cast<size_t>(m) * stride + k]);
-            y[m][0] = _mm512_fmadd_ps(x, w0, y[m][0]);
-            y[m][1] = _mm512_fmadd_ps(x, w1, y[m][1]);
+    for (int begin = 0; begin < inputs; begin += STEPS) {
+        fetch.next(STEPS * 128);
+        for (int k = begin; k < std::min(begin + STEPS, inputs); ++k, w += PANEL) {
+            const __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w + 16);
+#pragma GCC unroll 8
+            for (int m = 0; m < MR; ++m) {
+                const __m512 x = _mm512_set1_ps(a[static_cast<size_t>(m) * stride + k]);
+                y[m][0] = _mm512_fmadd_ps(x, w0, y[m][0]);
+                y[m][1] = _mm512_fmadd_ps(x, w1, y[m][1]);
+            }
         }
     }
     put<MR>(y, out);
 }
 
 template <int MR>
-[[gnu::noinline]] void tile_bfloat16(const bf16* w, const bf16* a, int stride, int inputs, ptrdiff_t ahead, float* out) {
+[[gnu::noinline]] void tile_bfloat16(const bf16* w, const bf16* a, int stride, int inputs, Fetch fetch, float* out) {
     __m512 y[MR][2];
     clear<MR>(y);
-    for (int k = 0; k < inputs; k += 2, w += 2 * PANEL) {
-        fetch(w, ahead);
-        fetch(w + 32, ahead);
-        const __m512bh w0 = (__m512bh)_mm512_loadu_si512(w), w1 = (__m512bh)_mm512_loadu_si512(w + 32);
-#pragma GCC unroll 16
-        for (int m = 0; m < MR; ++m) {
-            int32_t pair;
-            std::memcpy(&pair, a + static_cast<size_t>(m) * stride + k, 4);
-            const __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
-            y[m][0] = _mm512_dpbf16_ps(y[m][0], w0, x);
-            y[m][1] = _mm512_dpbf16_ps(y[m][1], w1, x);
+    for (int begin = 0; begin < inputs; begin += 2 * STEPS) {
+        fetch.next(STEPS * 128);
+        for (int k = begin; k < std::min(begin + 2 * STEPS, inputs); k += 2, w += 2 * PANEL) {
+            const __m512bh w0 = (__m512bh)_mm512_loadu_si512(w), w1 = (__m512bh)_mm512_loadu_si512(w + 32);
+#pragma GCC unroll 8
+            for (int m = 0; m < MR; ++m) {
+                int32_t pair;
+                std::memcpy(&pair, a + static_cast<size_t>(m) * stride + k, 4);
+                const __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
+                y[m][0] = _mm512_dpbf16_ps(y[m][0], w0, x);
+                y[m][1] = _mm512_dpbf16_ps(y[m][1], w1, x);
+            }
         }
     }
     put<MR>(y, out);
@@ -173,7 +188,7 @@ struct Levels {
 };
 
 template <int MR, bool NARROW, bool ZERO>
-[[gnu::noinline]] void tile_integer(const Levels& p, const Rows& rows, int row, ptrdiff_t ahead, float* out) {
+[[gnu::noinline]] void tile_integer(const Levels& p, const Rows& rows, int row, Fetch fetch, float* out) {
     __m512 y[MR][2];
     clear<MR>(y);
     const __m512i nibble = _mm512_set1_epi8(15);
@@ -188,19 +203,17 @@ template <int MR, bool NARROW, bool ZERO>
             const int32_t start = ZERO ? 0 : -p.offset * a_sum[static_cast<size_t>(m) * rows.chunks + c];
             dot[m][0] = dot[m][1] = _mm512_set1_epi32(start);
         }
+        fetch.next(p.chunk * (NARROW ? 16 : 32));
         for (int k = 0; k < p.chunk; k += 4) {
             __m512i w0, w1;
             if (NARROW) {
                 const __m512i both = _mm512_loadu_si512(w);
-                fetch(w, ahead);
                 w += 64;
                 w0 = _mm512_and_si512(both, nibble);
                 w1 = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
             } else {
                 w0 = _mm512_loadu_si512(w);
                 w1 = _mm512_loadu_si512(w + 64);
-                fetch(w, ahead);
-                fetch(w + 64, ahead);
                 w += 128;
             }
 #pragma GCC unroll 8
@@ -239,20 +252,19 @@ template <int MR, bool NARROW, bool ZERO>
 
 // MR rows from `row` on times one panel.
 template <int MR>
-void tile(const Matrix& matrix, const Levels& levels, bool narrow, int panel, const Rows& rows, int row, ptrdiff_t ahead,
-          float* out) {
+void tile(const Matrix& matrix, const Levels& levels, bool narrow, int panel, const Rows& rows, int row, Fetch fetch, float* out) {
     const char* weight = static_cast<const char*>(matrix.weight) + panel * matrix.panel_bytes();
     const size_t at = static_cast<size_t>(row) * rows.stride;
     if (matrix.kind == FLOAT32) {
-        tile_float32<MR>(reinterpret_cast<const float*>(weight), &rows.f[at], rows.stride, matrix.in, ahead, out);
+        tile_float32<MR>(reinterpret_cast<const float*>(weight), &rows.f[at], rows.stride, matrix.in, fetch, out);
     } else if (matrix.kind == BFLOAT16) {
-        tile_bfloat16<MR>(reinterpret_cast<const bf16*>(weight), &rows.b[at], rows.stride, matrix.width(), ahead, out);
+        tile_bfloat16<MR>(reinterpret_cast<const bf16*>(weight), &rows.b[at], rows.stride, matrix.width(), fetch, out);
     } else if (narrow) {
-        if (levels.zero) tile_integer<MR, true, true>(levels, rows, row, ahead, out);
-        else tile_integer<MR, true, false>(levels, rows, row, ahead, out);
+        if (levels.zero) tile_integer<MR, true, true>(levels, rows, row, fetch, out);
+        else tile_integer<MR, true, false>(levels, rows, row, fetch, out);
     } else {
-        if (levels.zero) tile_integer<MR, false, true>(levels, rows, row, ahead, out);
-        else tile_integer<MR, false, false>(levels, rows, row, ahead, out);
+        if (levels.zero) tile_integer<MR, false, true>(levels, rows, row, fetch, out);
+        else tile_integer<MR, false, false>(levels, rows, row, fetch, out);
     }
 }
 
@@ -266,7 +278,7 @@ void multiply(const Matrix& matrix, const Rows& rows, int first, int last, int p
     static thread_local std::vector<uint8_t> wide;
     for (int begin = first; begin < last; begin += block) {
         const int end = std::min(last, begin + block);
-        const bool widen = matrix.kind == INT4 && end - begin > tallest;
+        const bool widen = matrix.kind == INT4 && end - begin > 2 * tallest;
         if (widen && wide.size() < static_cast<size_t>(matrix.width()) * PANEL) wide.resize(static_cast<size_t>(matrix.width()) * PANEL);
         for (int p = panel; p < panel_end; ++p) {
             Levels levels{};
@@ -280,7 +292,6 @@ void multiply(const Matrix& matrix, const Rows& rows, int first, int last, int p
                     const __m512i nibble = _mm512_set1_epi8(15);
                     for (int k = 0; k < matrix.width() / 4; ++k) {
                         const __m512i both = _mm512_loadu_si512(levels.weight + 64 * k);
-                        if (p + 1 < panel_end) fetch(levels.weight + 64 * k, matrix.panel_bytes());
                         _mm512_storeu_si512(&wide[128 * k], _mm512_and_si512(both, nibble));
                         _mm512_storeu_si512(&wide[128 * k + 64], _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble));
                     }
@@ -289,24 +300,26 @@ void multiply(const Matrix& matrix, const Rows& rows, int first, int last, int p
             }
             const bool narrow = matrix.kind == INT4 && !widen;
             alignas(64) float sums[6 * PANEL];
-            // the last rows of a panel fetch the next one from memory; the others find theirs in the cache
-            const ptrdiff_t next = p + 1 < panel_end && !widen ? matrix.panel_bytes() : 0;
-            auto go = [&](auto count, int row) {
+            const char* following = static_cast<const char*>(matrix.weight) + std::min(p + 1, panel_end - 1) * matrix.panel_bytes();
+            const int tiles = (end - begin + tallest - 1) / tallest;
+            const ptrdiff_t share = widen ? 2 * tiles : tiles;
+            auto go = [&](auto count, int row, int number) {
                 constexpr int MR = decltype(count)::value;
-                tile<MR>(matrix, levels, narrow, p, rows, row, row + MR == end ? next : 0, sums);
+                const Fetch fetch{following + number * matrix.panel_bytes() / tiles, share};
+                tile<MR>(matrix, levels, narrow, p, rows, row, fetch, sums);
                 for (int m = 0; m < MR; ++m) store(row + m, p, load(sums + m * PANEL), load(sums + m * PANEL + 16));
             };
             // tiles of nearly equal heights: a last one of a single row would read the panel for little
             int row = begin;
-            for (int tiles = (end - begin + tallest - 1) / tallest; tiles > 0; --tiles) {
-                const int height = (end - row + tiles - 1) / tiles;
+            for (int number = 0; number < tiles; ++number) {
+                const int height = (end - row + tiles - number - 1) / (tiles - number);
                 switch (height) {
-                    case 1: go(std::integral_constant<int, 1>{}, row); break;
-                    case 2: go(std::integral_constant<int, 2>{}, row); break;
-                    case 3: go(std::integral_constant<int, 3>{}, row); break;
-                    case 4: go(std::integral_constant<int, 4>{}, row); break;
-                    case 5: go(std::integral_constant<int, 5>{}, row); break;
-                    default: go(std::integral_constant<int, 6>{}, row);
+                    case 1: go(std::integral_constant<int, 1>{}, row, number); break;
+                    case 2: go(std::integral_constant<int, 2>{}, row, number); break;
+                    case 3: go(std::integral_constant<int, 3>{}, row, number); break;
+                    case 4: go(std::integral_constant<int, 4>{}, row, number); break;
+                    case 5: go(std::integral_constant<int, 5>{}, row, number); break;
+                    default: go(std::integral_constant<int, 6>{}, row, number);
                 }
                 row += height;
             }
