@@ -33,6 +33,11 @@ class Plan:
     calibrate: Path | None
 
     @property
+    def zero_points(self) -> bool:
+        """Whether groups get zero points: in 4 bits where GPTQ calibrates; the blocks of a GGUF file have none."""
+        return self.bits == 4 and self.gguf_kind is None and self.calibrate is not None
+
+    @property
     def quantizes(self) -> bool:
         """Whether weights lose more than a float's last digits."""
         return self.bits is not None or self.gguf_kind == "q4_k_m"
@@ -42,7 +47,8 @@ class Plan:
         """For the last line of the command."""
         if self.gguf_kind is not None:
             return f"gguf ({self.gguf_kind.upper()})"
-        return self.to if self.bits is None else f"{self.to} (GPTQ, {self.bits} bits, groups of {self.group_size})"
+        method = "AWQ" if self.zero_points else "GPTQ"
+        return self.to if self.bits is None else f"{self.to} ({method}, {self.bits} bits, groups of {self.group_size})"
 
 
 def plan_of(to: str, quantize: str | None, group_size: int | None, calibrate: Path | None) -> Plan:

@@ -69,8 +69,9 @@ def _round(model: Transformer, plan: Plan, calibration: Tensor, console: Console
         return
     with one_line_progress(console, "calibrate" if plan.calibrate else "quantise") as progress:
         if plan.calibrate is not None:
-            symmetric = plan.bits == 8 or plan.gguf_kind is not None  # GGUF's blocks have no zero points
-            calibrate_model(model, calibration, plan.bits, plan.group_size, None, symmetric=symmetric, progress=progress)
+            calibrate_model(
+                model, calibration, plan.bits, plan.group_size, None, symmetric=not plan.zero_points, progress=progress
+            )
         else:
             quantize_model(model, plan.bits, plan.group_size, head_bits=None, progress=progress)
 

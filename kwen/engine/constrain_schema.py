@@ -4,13 +4,14 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from kwen.engine.constrain_rewrite import rewrite
 from kwen.errors import UserError
 
 _LONGEST = 1_000_000  # characters of the schema as JSON
 _DEEPEST = 100  # levels of objects and lists in it; the parser behind the grammar takes 128
-_ONE = ("additionalProperties", "additionalItems", "items", "not")
-_LISTS = ("prefixItems", "anyOf", "allOf", "oneOf")
-_NAMED = ("properties", "patternProperties", "$defs", "definitions")
+_ONE = ("additionalProperties", "additionalItems", "items", "unevaluatedProperties", "unevaluatedItems", "not")
+_LISTS = ("prefixItems", "items", "anyOf", "allOf", "oneOf")  # `items` up to draft 2019-09
+_NAMED = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 _OWN = ("properties", "patternProperties", "additionalProperties", "required")
 # Those that llguidance writes as a regular expression.
 _FORMATS = frozenset(
@@ -23,8 +24,9 @@ def prepare(schema: Mapping[str, Any] | bool | str, where: str) -> dict[str, Any
 
     Objects that name properties and say nothing of others allow no others: what is made is valid all the same, and a small
     model does not make up keys without end. Where schemas are merged with each other (`allOf`, or a reference beside
-    properties of its own) that could rule everything out, so such schemas stay open. Formats without a grammar are dropped,
-    being annotations by the standard. Raises UserError with `where` for what is no schema, too large, or too deep.
+    properties of its own) that could rule everything out, so such schemas stay open. Keywords that others can say are said
+    by those (`kwen.engine.constrain_rewrite`). Formats without a grammar are dropped, being annotations by the standard.
+    Raises UserError with `where` for what is no schema, too large, or too deep.
     """
     try:
         text = schema if isinstance(schema, str) else json.dumps(schema, allow_nan=False)
@@ -39,6 +41,8 @@ def prepare(schema: Mapping[str, Any] | bool | str, where: str) -> dict[str, Any
         raise UserError(f"{where}: must be a JSON schema, an object, not {type(copy).__name__}")
     if _depth(copy) > _DEEPEST:
         raise UserError(f"{where}: nested deeper than {_DEEPEST} levels; name inner parts in $defs and refer to them")
+    for part in list(_schemas(copy)):
+        rewrite(part)
     schemas = list(_schemas(copy))
     merged = any(_merges(part) for part in schemas)
     for part in schemas:

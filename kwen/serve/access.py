@@ -7,6 +7,7 @@ for this machine's names are served, and anywhere only pages of the server itsel
 
 import base64
 import binascii
+import contextlib
 import hmac
 import json
 import time
@@ -135,8 +136,9 @@ class AccessLog:
             **{name: value for name, value in notes.items() if value is not None},
         }
         assert self._out is not None
-        self._out.write(json.dumps(line) + "\n")
-        self._out.flush()
+        with contextlib.suppress(OSError):  # a full disk ends the log, not the service
+            self._out.write(json.dumps(line) + "\n")
+            self._out.flush()
 
 
 def _name_of(host: str) -> str:

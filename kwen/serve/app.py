@@ -70,7 +70,10 @@ def _handler(server: Server, endpoint: Endpoint) -> Callable[[Request], Awaitabl
     async def handle(request: Request) -> Response:
         if server.draining:
             raise stopping()
-        return await endpoint(server, request)
+        try:
+            return await endpoint(server, request)
+        finally:
+            server.let_go(request)
 
     handle.__name__ = endpoint.__name__
     return handle

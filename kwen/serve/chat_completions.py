@@ -16,7 +16,7 @@ from kwen.serve.errors import ApiError
 from kwen.serve.logprobs import chat_logprobs
 from kwen.serve.models import ServedModel
 from kwen.serve.protocol import ChatCompletionRequest, Sampled
-from kwen.serve.reading import parse, read_body
+from kwen.serve.reading import parse
 from kwen.serve.replies import Reply
 from kwen.serve.server import Server
 from kwen.serve.writer import Writer
@@ -24,10 +24,10 @@ from kwen.serve.writer import Writer
 
 async def chat_completions(server: Server, request: Request) -> Response:
     """Answer one request."""
-    data = await read_body(request, server.settings)
-    body = await server.apart(len(data), parse, ChatCompletionRequest, data)
+    data = await server.read(request)
+    body = await server.quick(len(data), parse, ChatCompletionRequest, data)
     served = server.models[body.model]
-    asked = asked_of(body)
+    asked = await server.quick(len(data), asked_of, body)
 
     def writer(jobs: list[Job]) -> Writer:
         return ChatWriter(served, jobs, asked.offers_tools, bool(body.logprobs), wants_usage(body))

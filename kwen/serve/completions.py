@@ -17,7 +17,7 @@ from kwen.serve.errors import ApiError
 from kwen.serve.logprobs import CompletionLogprobs, extended
 from kwen.serve.models import ServedModel
 from kwen.serve.protocol import MOST_ANSWERS, CompletionRequest
-from kwen.serve.reading import parse, read_body
+from kwen.serve.reading import parse
 from kwen.serve.server import Server
 from kwen.serve.writer import Writer
 from kwen.text.fim import FimTokens
@@ -25,8 +25,8 @@ from kwen.text.fim import FimTokens
 
 async def completions(server: Server, request: Request) -> Response:
     """Answer one request."""
-    data = await read_body(request, server.settings)
-    body = await server.apart(len(data), parse, CompletionRequest, data)
+    data = await server.read(request)
+    body = await server.quick(len(data), parse, CompletionRequest, data)
     served = server.models[body.model]
     if body.best_of is not None and body.best_of != (body.n or 1):
         raise ApiError(400, f"best_of: must be n, {body.n or 1}, or left out", param="best_of", code="unsupported_value")

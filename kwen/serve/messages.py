@@ -18,7 +18,7 @@ from kwen.serve.events import named_event
 from kwen.serve.messages_input import asked_of
 from kwen.serve.models import ServedModel
 from kwen.serve.protocol import MessagesRequest
-from kwen.serve.reading import parse, read_body
+from kwen.serve.reading import parse
 from kwen.serve.replies import Reply
 from kwen.serve.server import Server
 from kwen.serve.writer import Writer
@@ -28,12 +28,12 @@ Event = dict[str, Any]
 
 async def messages(server: Server, request: Request) -> Response:
     """Answer one request."""
-    data = await read_body(request, server.settings)
-    body = await server.apart(len(data), parse, MessagesRequest, data)
+    data = await server.read(request)
+    body = await server.quick(len(data), parse, MessagesRequest, data)
     if body.max_tokens is None:
         raise ApiError(400, "max_tokens is missing, and required", param="max_tokens")
     served = server.models[body.model]
-    asked = await server.apart(len(data), asked_of, body)
+    asked = await server.quick(len(data), asked_of, body)
 
     def writer(jobs: list[Job]) -> Writer:
         return MessageWriter(served, jobs, asked.offers_tools, asked.sampling.stop)
@@ -44,8 +44,8 @@ async def messages(server: Server, request: Request) -> Response:
 
 async def count_tokens(server: Server, request: Request) -> Response:
     """How many tokens a request's prompt takes."""
-    data = await read_body(request, server.settings)
-    body = await server.apart(len(data), parse, MessagesRequest, data)
+    data = await server.read(request)
+    body = await server.quick(len(data), parse, MessagesRequest, data)
     served = server.models[body.model]
 
     def count() -> int:

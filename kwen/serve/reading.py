@@ -1,7 +1,7 @@
 """From the bytes of a request to its typed body, neither more of them nor longer than the settings allow."""
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -14,8 +14,11 @@ B = TypeVar("B", bound=BaseModel)
 T = TypeVar("T")
 
 
-async def read_body(request: Request, settings: Settings) -> bytes:
-    """The body. Raises ApiError: 413 as soon as it is too large, 408 where it does not come in time."""
+async def read_body(request: Request, settings: Settings, take: Callable[[int], None]) -> bytes:
+    """The body. `take` is told of the bytes of each part, and may refuse them.
+
+    Raises ApiError: 413 as soon as it is too large, 408 where it does not come in time.
+    """
     told = request.headers.get("content-length", "")
     if told.isdecimal() and int(told[:20]) > settings.max_body_bytes:
         raise _too_large(settings)
@@ -26,6 +29,7 @@ async def read_body(request: Request, settings: Settings) -> bytes:
                 size += len(part)
                 if size > settings.max_body_bytes:
                     raise _too_large(settings)
+                take(len(part))
                 parts.append(part)
     except TimeoutError:
         text = f"the body did not arrive within {settings.body_seconds:g} s"

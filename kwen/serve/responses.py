@@ -16,7 +16,7 @@ from kwen.serve.events import named_event
 from kwen.serve.logprobs import chat_logprobs
 from kwen.serve.models import ServedModel
 from kwen.serve.protocol import ResponsesRequest
-from kwen.serve.reading import parse, read_body
+from kwen.serve.reading import parse
 from kwen.serve.replies import Reply
 from kwen.serve.responses_input import asked_of
 from kwen.serve.server import Server
@@ -27,10 +27,10 @@ Event = dict[str, Any]
 
 async def responses(server: Server, request: Request) -> Response:
     """Answer one request."""
-    data = await read_body(request, server.settings)
-    body = await server.apart(len(data), parse, ResponsesRequest, data)
+    data = await server.read(request)
+    body = await server.quick(len(data), parse, ResponsesRequest, data)
     served = server.models[body.model]
-    asked = await server.apart(len(data), asked_of, body)
+    asked = await server.quick(len(data), asked_of, body)
 
     def writer(jobs: list[Job]) -> Writer:
         return ResponseWriter(served, jobs, body, asked)

@@ -15,13 +15,15 @@ from kwen.serve.errors import ApiError, stopping
 from kwen.serve.events import EventStream, as_json
 from kwen.serve.metrics import Metrics
 from kwen.serve.models import Models, ServedModel
-from kwen.serve.reading import while_there
+from kwen.serve.reading import read_body, while_there
 from kwen.serve.settings import Settings
 from kwen.serve.turn import Turn
 from kwen.serve.writer import Writer
 
 T = TypeVar("T")
 
+_MOST_HELD = 16  # bodies of the largest size that are held together; those of usual size are hardly ever so many
+_HELD = "kwen.held"
 _LONG = 65_536  # bytes of a body whose work is long: it gets threads of its own, so that short ones never wait for it
 
 _log = logging.getLogger("kwen.serve")
@@ -35,6 +37,7 @@ class Server:
         self.metrics = Metrics(models)
         self.draining = False
         self.running = 0
+        self._held = 0
         self._turns: set[Turn] = set()
         self._short = ThreadPoolExecutor(4, "kwen-short")
         self._long = ThreadPoolExecutor(2, "kwen-long")
@@ -44,6 +47,26 @@ class Server:
         """End what runs still, with an error that says why."""
         for turn in list(self._turns):
             turn.fail(stopping())
+
+    async def read(self, request: Request) -> bytes:
+        """A request's body. Raises ApiError as `read_body` does, and 429 where the bodies being worked on take all their room."""
+
+        def take(size: int) -> None:
+            if self._held + size > _MOST_HELD * self.settings.max_body_bytes:
+                text = "too many large requests at once; try again in a second"
+                raise ApiError(429, text, "rate_limit_error", code="bodies_full", retry_after=1)
+            self._held += size
+            request.scope[_HELD] = request.scope.get(_HELD, 0) + size
+
+        return await read_body(request, self.settings, take)
+
+    async def quick(self, size: int, function: Callable[..., T], *arguments: Any) -> T:
+        """`function(*arguments)`, which takes no time worth a thread for a body of usual size."""
+        return function(*arguments) if size <= _LONG else await self.apart(size, function, *arguments)
+
+    def let_go(self, request: Request) -> None:
+        """The body of a request is not needed any more."""
+        self._held -= request.scope.pop(_HELD, 0)
 
     async def apart(self, size: int, function: Callable[..., T], *arguments: Any, grammar: bool = False) -> T:
         """`function(*arguments)` on a thread, for a request of `size` bytes. grammar: it may compile one, which can take seconds.
@@ -73,7 +96,7 @@ class Server:
             turn = Turn(served, jobs, self.settings)
             self._turns.add(turn)
             try:
-                await self.apart(size, turn.submit, grammar=grammar)
+                await (self.apart(size, turn.submit, grammar=True) if grammar else self.quick(size, turn.submit))
             except BaseException:
                 self._drop(turn)
                 raise

@@ -72,7 +72,8 @@ def test_calibrating_measures_on_the_texts_last_tenth(text: str, source: Path, t
     arguments = ("--quantize", "int4", "--group-size", 16, "--calibrate", source / text)
     found = COST.search(run(source / "model", tmp_path / "out", *arguments))
     assert found and found[2] == f"{source / text}'s last tenth"
-    assert json.loads((tmp_path / "out" / "quantize_config.json").read_text())["group_size"] == 16
+    settings = json.loads((tmp_path / "out" / "config.json").read_text())["quantization_config"]
+    assert (settings["quant_method"], settings["group_size"]) == ("awq", 16)
 
 
 @pytest.mark.parametrize(("quantize", "kind"), [(None, "F16"), ("int8", "Q8_0"), ("int4", "Q4_0"), ("q4_k_m", "Q4_K_M")])

@@ -29,7 +29,7 @@ def answers(generator: Generator, grammar: Grammar, tokens: int) -> list[Complet
 @pytest.mark.parametrize(
     ("schema", "said"),
     [
-        ({"not": {"type": "string"}}, "not"),
+        ({"not": {"minLength": 3}}, "not"),
         ({"type": "array", "uniqueItems": True}, "uniqueItems"),
         ({"type": "string", "pattern": "(?=a)b"}, "look-around"),
         ({"oneOf": [{"type": "integer"}, {"type": "number"}]}, "oneOf"),
@@ -85,6 +85,9 @@ HOSTILE: dict[str, Any] = {
     "huge": lambda: Grammar.from_json_schema({"enum": [f"value {n * 7919}" for n in range(100_000)]}),
     "merging": lambda: Grammar.from_json_schema(
         {"allOf": [{"anyOf": [{"properties": {f"{a}{n}": {"const": 1}}} for a in "pq"]} for n in range(24)]}
+    ),
+    "dependents": lambda: Grammar.from_json_schema(
+        {"dependentSchemas": {f"a{n}": {"required": [f"b{n}"], "minProperties": n} for n in range(40)}}
     ),
     "multiple": lambda: Grammar.from_json_schema({"type": "integer", "multipleOf": 1_000_000_007}),
     "parentheses": lambda: Grammar.from_regex("(" * 5000 + "a" + ")" * 5000),

@@ -117,17 +117,17 @@ def test_a_whole_row_as_one_group(tmp_path: Path) -> None:
     )
 
 
-@pytest.mark.parametrize(("bits", "group", "symmetric"), [(4, 32, True), (8, 64, True), (4, 128, True), (4, 32, False)])
-def test_written_folders_hold_the_format_as_it_is_defined(bits: int, group: int, symmetric: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("bits", "group"), [(4, 32), (8, 64), (4, 128)])
+def test_written_folders_hold_the_format_as_it_is_defined(bits: int, group: int, tmp_path: Path) -> None:
     huggingface.save(tiny_model(CONFIG), None, tmp_path / "float")
     checkpoint = load_checkpoint(tmp_path / "float")
-    model = quantize_model(build_model(checkpoint), bits, group, head_bits=None, symmetric=symmetric)
+    model = quantize_model(build_model(checkpoint), bits, group, head_bits=None)
     convert_packed(model, checkpoint, tmp_path / "gptq", lambda source: source, group)
     stored = load_file(tmp_path / "gptq" / "model.safetensors")
     config = json.loads((tmp_path / "gptq" / "config.json").read_text())
     settings = json.loads((tmp_path / "gptq" / "quantize_config.json").read_text())
     assert config["quantization_config"] == settings and settings["bits"] == bits and settings["group_size"] == group
-    assert (settings["quant_method"], settings["desc_act"], settings["sym"]) == ("gptq", False, symmetric)
+    assert (settings["quant_method"], settings["desc_act"], settings["sym"]) == ("gptq", False, True)
     layer = model.model.layers[1].mlp.down_proj
     words = {part: stored[f"model.layers.1.mlp.down_proj.{part}"] for part in ("qweight", "qzeros", "scales", "g_idx")}
     assert words["qweight"].dtype == words["qzeros"].dtype == words["g_idx"].dtype == torch.int32
@@ -140,8 +140,28 @@ def test_written_folders_hold_the_format_as_it_is_defined(bits: int, group: int,
         assert float(weight[o, i]) == float(words["scales"][g, o]) * (level - zero)
     again = build_model(load_checkpoint(tmp_path / "gptq"), keep_quantized=True)
     read = again.model.layers[1].mlp.down_proj
-    assert torch.equal(read.weight, layer.weight) and (read.zero is None) == symmetric
+    assert torch.equal(read.weight, layer.weight) and read.zero is None
     assert torch.equal(read.dequantize(), weight)
+
+
+def test_groups_with_zero_points_are_written_as_awq(tmp_path: Path) -> None:
+    huggingface.save(tiny_model(CONFIG), None, tmp_path / "float")
+    checkpoint = load_checkpoint(tmp_path / "float")
+    model = quantize_model(build_model(checkpoint), 4, 32, head_bits=None, symmetric=False)
+    convert_packed(model, checkpoint, tmp_path / "awq", lambda source: source, 32)
+    stored = load_file(tmp_path / "awq" / "model.safetensors")
+    settings = json.loads((tmp_path / "awq" / "config.json").read_text())["quantization_config"]
+    assert (settings["quant_method"], settings["zero_point"], settings["version"]) == ("awq", True, "gemm")
+    layer = model.model.layers[1].mlp.down_proj
+    words = {part: stored[f"model.layers.1.mlp.down_proj.{part}"] for part in ("qweight", "qzeros", "scales")}
+    weight = layer.dequantize()
+    for o, i in ((0, 0), (5, 1), (63, 95), (17, 40), (33, 71)):
+        shift, g = 4 * AWQ_PLACES.index(o % 8), i // 32
+        level = int(words["qweight"][i, o // 8]) >> shift & 15
+        zero = int(words["qzeros"][g, o // 8]) >> shift & 15
+        assert float(weight[o, i]) == float(words["scales"][g, o]) * (level - zero)
+    read = build_model(load_checkpoint(tmp_path / "awq"), keep_quantized=True).model.layers[1].mlp.down_proj
+    assert torch.equal(read.weight, layer.weight) and torch.equal(read.zero, layer.zero)
 
 
 def test_a_packed_folder_becomes_a_float_one_again(tmp_path: Path) -> None:

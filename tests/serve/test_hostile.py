@@ -241,6 +241,16 @@ def test_a_body_over_the_limit_is_refused_while_it_is_read(strict: Running) -> N
     connection.close()
 
 
+def test_many_large_bodies_at_once_are_not_all_held(strict: Running) -> None:
+    opened = request_bytes(strict, ASK, length=20_000) + b" " * 19_000
+    connections = [raw(strict, opened) for _ in range(24)]
+    statuses = [connection.recv(100).split(b" ", 2)[1] for connection in connections]
+    assert statuses.count(b"429") >= 7 and set(statuses) == {b"408", b"429"}
+    for connection in connections:
+        connection.close()
+    assert post(strict, CHAT, ASK)[0] == 200  # what they held is free again
+
+
 def test_a_body_that_does_not_come_is_not_waited_for(strict: Running) -> None:
     connection = raw(strict, request_bytes(strict, ASK, length=5000))
     assert b" 408 " in connection.recv(1000)

@@ -37,10 +37,10 @@ def folder(tokenizer: Tokenizer, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 @contextmanager
-def serving(*arguments: str, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
+def serving(*arguments: str, page: bool = False, **environment: str) -> Iterator[tuple[subprocess.Popen[str], str]]:
     """A `kwen serve` on a free port, once it accepts; and its address."""
     process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "serve", *arguments, "--port", "0", "--no-page"],
+        [sys.executable, "-c", PROGRAM, "serve", *arguments, "--port", "0", *([] if page else ["--no-page"])],
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env={**os.environ, **environment},
     )  # fmt: skip
     try:
@@ -213,3 +213,17 @@ def test_a_present_vllm_takes_the_process_over(folder: Path, tmp_path: Path) -> 
     line = [sys.executable, "-c", PROGRAM, "serve", f"n={folder}", "--backend", "vllm", "--port", "9001"]
     done = subprocess.run(line, capture_output=True, text=True, env={**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}"})
     assert done.returncode == 0 and done.stdout.startswith(f"serve {folder} --served-model-name n"), done.stderr
+
+
+@pytest.mark.slow
+def test_the_page_comes_after_the_api_and_a_tool_it_does_not_know_ends_the_server(folder: Path) -> None:
+    pytest.importorskip("gradio", reason="the page is absent: pip install 'kwen[page]'")
+    with serving(str(folder), page=True) as (process, address):
+        assert get(address, "/v1/models")[0] == 200
+        assert process.stdout is not None and process.stdout.readline().startswith("page")
+        assert "<html" in get(address, "/")[1]
+        process.send_signal(signal.SIGTERM)
+        assert ended(process)[0] == 0
+    with serving(str(folder), "--tools", "hammer", page=True) as (process, _):
+        code, text = ended(process, 60)
+        assert code == 2 and "error: tool 'hammer' is unknown" in text

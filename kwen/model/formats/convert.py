@@ -57,18 +57,16 @@ def convert_packed(
     load_tokenizer: Callable[[Path | Mapping[str, Any]], Any],
     group_size: int,
 ) -> None:
-    """Write `model`, the one of `checkpoint` with its blocks quantised (`gptq.packed_tensors`), as the new GPTQ folder `out`.
+    """Write `model`, the one of `checkpoint` with its blocks quantised, as the new GPTQ or AWQ folder `out` (`gptq`).
 
-    Raises UserError where `out` exists and for layers that GPTQ's layout cannot hold.
+    Raises UserError where `out` exists and for layers that the layout cannot hold.
     """
     out = Path(out)
     refuse_existing(out)
-    layers = [module for module in model.modules() if isinstance(module, QuantizedLinear)]
-    bits, symmetric = layers[0].bits, all(layer.zero is None for layer in layers)
     tensors = gptq.packed_tensors(model)
     with folder_aside(out) as aside:
         huggingface.write_model(aside, checkpoint.config, tensors, checkpoint.generation_config)
-        gptq.write_settings(aside, read_json(aside / "config.json"), bits, group_size, symmetric)
+        gptq.write_settings(aside, read_json(aside / "config.json"), model, group_size)
         _write_tokenizer(aside, checkpoint, "hf", load_tokenizer)
 
 

@@ -1,7 +1,7 @@
 """Folders of GPTQ and AWQ checkpoints: config.json says how, and each linear layer of the blocks is packed (`packed`).
 
 Read: GPTQ of 4 and 8 bits, groups of any size (-1: a whole row), without the column order of `desc_act`; AWQ of 4 bits, `gemm`.
-Written: GPTQ, which vLLM and transformers read.
+Written: GPTQ, or AWQ where 4-bit groups have zero points; vLLM and transformers read both.
 """
 
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ import torch
 from kwen.errors import UserError
 from kwen.files import write_json
 from kwen.model.config import ModelConfig
-from kwen.model.formats.packed import Layout, PackedWeight, gptq_tensors
+from kwen.model.formats.packed import Layout, PackedWeight, awq_tensors, gptq_tensors
 from kwen.model.formats.tensors import LazyTensor, MemoryTensor, StoredTensor, materialize
 from kwen.model.quantize import QuantizedLinear
 from kwen.model.transformer import Transformer
@@ -101,32 +101,38 @@ def _extra_bias(config: ModelConfig, layer: str) -> bool:
     return not (config.attention_output_bias if part == "o_proj" else config.mlp_bias)
 
 
-def packed_tensors(model: Transformer) -> dict[str, LazyTensor]:
-    """The tensors of `model`, whose blocks are of QuantizedLinear, as GPTQ names them; what is not packed is float16.
+def method_of(model: Transformer) -> str:
+    """The format for a model of QuantizedLinear: AWQ where 4-bit groups have zero points, else GPTQ.
 
-    The output projection stays as wide as the embedding is: that is what every reader of the format takes.
+    vLLM reads GPTQ without zero points alone.
     """
+    layers = [module for module in model.modules() if isinstance(module, QuantizedLinear)]
+    return "awq" if layers[0].bits == 4 and any(layer.zero is not None for layer in layers) else "gptq"
+
+
+def packed_tensors(model: Transformer) -> dict[str, LazyTensor]:
+    """The tensors of `model`, whose blocks are of QuantizedLinear, as its format names them; what is not packed is float16.
+
+    The output projection stays as wide as the embedding is: that is what every reader of the formats takes.
+    """
+    pack = awq_tensors if method_of(model) == "awq" else gptq_tensors
     tensors: dict[str, LazyTensor] = {}
     for name, module in model.named_modules():
         if isinstance(module, QuantizedLinear) and name.startswith("model."):
-            tensors |= {f"{name}.{part}": tensor for part, tensor in gptq_tensors(module).items()}
+            tensors |= {f"{name}.{part}": tensor for part, tensor in pack(module).items()}
     for name, parameter in model.named_parameters():
         if name not in tensors:
             tensors[name] = MemoryTensor(parameter.detach().half())
     return tensors
 
 
-def write_settings(folder: Path, config_values: dict[str, Any], bits: int, group_size: int, symmetric: bool) -> None:
-    """config.json with its quantization_config, and quantize_config.json, for tensors of `packed_tensors`."""
-    settings = {
-        "bits": bits,
-        "group_size": group_size,
-        "desc_act": False,
-        "sym": symmetric,
-        "lm_head": False,
-        "quant_method": "gptq",
-        "checkpoint_format": "gptq",
-        "true_sequential": False,
-    }
+def write_settings(folder: Path, config_values: dict[str, Any], model: Transformer, group_size: int) -> None:
+    """config.json with its quantization_config, for GPTQ quantize_config.json too, for the tensors of `packed_tensors`."""
+    bits = next(module.bits for module in model.modules() if isinstance(module, QuantizedLinear))
+    common: dict[str, Any] = {"quant_method": method_of(model), "bits": bits, "group_size": group_size}
+    if common["quant_method"] == "awq":
+        settings = common | {"zero_point": True, "version": "gemm", "modules_to_not_convert": None}
+    else:
+        settings = common | {"desc_act": False, "sym": True, "lm_head": False, "checkpoint_format": "gptq"}
+        write_json(folder / "quantize_config.json", settings)
     write_json(folder / "config.json", config_values | {"quantization_config": settings})
-    write_json(folder / "quantize_config.json", settings)

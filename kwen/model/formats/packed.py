@@ -125,6 +125,27 @@ def _from_awq(words: Tensor) -> Tensor:
     return nibbles[:, :, places].flatten(1).T
 
 
+def _to_awq(numbers: Tensor) -> Tensor:
+    """AWQ's words (n, out / 8) of numbers (out, n)."""
+    octuples = numbers.T.reshape(numbers.shape[1], -1, 8)
+    return _words(octuples[:, :, torch.tensor(AWQ_ORDER)].flatten(1), 4)
+
+
+def awq_tensors(layer: QuantizedLinear) -> dict[str, LazyTensor]:
+    """`layer`, of 4 bits, as the tensors qweight, qzeros and scales of AWQ's layout, its bias too where it has one.
+
+    Raises UserError for a number of outputs that fills no whole words.
+    """
+    assert layer.bits == 4
+    if layer.out_features % 8:
+        raise UserError(f"a layer of {layer.out_features} outputs does not fill AWQ's words of 8; --to gguf has no such limit")
+    zero = torch.full(layer.scale.shape, 8, dtype=torch.uint8) if layer.zero is None else layer.zero
+    tensors = {"qweight": _to_awq(layer.levels()), "qzeros": _to_awq(zero), "scales": layer.scale.T.contiguous()}
+    if layer.bias is not None:
+        tensors["bias"] = layer.bias.detach().half()
+    return {name: MemoryTensor(tensor) for name, tensor in tensors.items()}
+
+
 def gptq_tensors(layer: QuantizedLinear) -> dict[str, LazyTensor]:
     """`layer` as the tensors qweight, qzeros, scales and g_idx of the GPTQ layout, its bias too where it has one.
 
