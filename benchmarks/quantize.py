@@ -32,7 +32,7 @@ from kwen.model.quantize import QuantizedLinear, quantize_model
 from kwen.model.transformer import Transformer
 from kwen.text.tokenizer import Tokenizer
 
-WINDOW, CALIBRATION = 1024, (32, 512)
+WINDOW, CALIBRATION = 1024, (48, 512)
 VARIANTS: dict[str, Callable[[Transformer, Tensor], Any]] = {
     "int8 g32": lambda model, rows: quantize_model(model, 8, 32),
     "int4 g32 GPTQ": lambda model, rows: calibrate_model(model, rows, 4, 32, symmetric=False),

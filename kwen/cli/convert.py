@@ -14,7 +14,8 @@ def convert(
     merge: Path | None = typer.Option(None, metavar="ADAPTER", help="The folder of a LoRA adapter to add to the weights."),
     quantize: str | None = typer.Option(
         None,
-        help="int8 or int4: hf as GPTQ (calibrated int4 as AWQ), gguf as Q8_0 and Q4_0; gguf also f32, f16 (its default), bf16, q8_0, q4_0, q4_k_m.",
+        help="int8 or int4: hf as GPTQ (calibrated int4 as AWQ), gguf as Q8_0 and Q4_0; "
+        "gguf also f32, f16 (its default), bf16, q8_0, q4_0, q4_k_m.",
     ),
     group_size: int | None = typer.Option(None, min=8, help="Inputs that share a scale, for hf; default 32. GGUF's are 32."),
     calibrate: Path | None = typer.Option(

@@ -26,8 +26,8 @@ from kwen.model.transformer import Transformer
 from kwen.text.gguf_metadata import gguf_tokenizer
 from kwen.text.tokenizer import Tokenizer
 
-ROW, CALIBRATION_ROWS, HELD_OUT_ROWS = 512, 32, 16
-"""Tokens of a row, and rows at most: 16,384 tokens to calibrate on, 8,192 to measure on."""
+ROW, CALIBRATION_ROWS, HELD_OUT_ROWS = 512, 48, 16
+"""Tokens of a row, and rows at most: 24,576 tokens to calibrate on, 8,192 to measure on."""
 LEAST_TOKENS = 640
 """A tenth of it is the least that says anything."""
 

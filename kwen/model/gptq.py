@@ -48,7 +48,7 @@ def calibrate_model(
 ) -> Transformer:
     """Round `model`, float32 on a CPU, in place as `quantize_model` does, with the inputs that the token ids `rows` (R, T) give.
 
-    symmetric: without it each group has a zero point, which in 4 bits saves a third of what rounding costs.
+    symmetric: without it each group has a zero point.
     The hidden states of all rows are kept, R * T * D floats, and the sums of one block. The head is rounded to nearest.
     """
     model.eval()
