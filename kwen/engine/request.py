@@ -41,6 +41,7 @@ class Request:
         self.prompt_logprobs: list[PromptLogprob] = []
         self.cached_tokens = 0
         self.error: UserError | None = None
+        self._plain = params.temperature == 0 and not params.adjusts and not params.top_logprobs
         self.private = params.prompt_logprobs is not None  # its whole prompt has to be computed
         self.chunk_limit = _PROMPT_ROWS if self.private else len(prompt) + params.max_new_tokens
         guesses = speculate and params.grammar is None and not params.adjusts
@@ -62,7 +63,7 @@ class Request:
     @property
     def takes_best(self) -> bool:
         """Whether its next token is the likeliest one, whatever came before."""
-        return self.params.temperature == 0 and self.constraint is None and not self.params.adjusts
+        return self._plain and self.constraint is None
 
     @property
     def length(self) -> int:

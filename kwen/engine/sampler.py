@@ -6,8 +6,9 @@ other rows ask for. Legend: B batch, V vocabulary.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -101,6 +102,15 @@ class SamplingParams:
     def truncates(self) -> bool:
         """Whether top-p or top-k leaves something out."""
         return self.temperature > 0 and (self.top_p < 1 or self.top_k > 0)
+
+
+def default_sampling(generation_config: Mapping[str, Any]) -> dict[str, Any]:
+    """How a model is sampled where a request does not say: as its checkpoint wants to be, greedy where that does not sample."""
+    settings = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}
+    if generation_config.get("do_sample"):
+        settings["temperature"] = 1.0
+        settings |= {name: generation_config[name] for name in settings if generation_config.get(name) is not None}
+    return settings
 
 
 class SamplingBatch:

@@ -20,18 +20,16 @@ from kwen.engine.runner import BLOCK
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """The tokens [start, start + len(tokens)) of a request in one pass; `guessed` of them, the last, are guesses of its
-    future."""
+    """The tokens [start, start + len(tokens)) of a request in one pass; `guessed` of them, the last, are guesses of its future.
+
+    reaches_end: whether its last known token is among them, so that the next one can be sampled.
+    """
 
     request: Request
     start: int
     tokens: list[int]
+    reaches_end: bool
     guessed: int = 0
-
-    @property
-    def reaches_end(self) -> bool:
-        """Whether the last known token is among them, so that the next one can be sampled."""
-        return self.start + len(self.tokens) - self.guessed == self.request.length
 
 
 class Place:
@@ -75,20 +73,19 @@ class Scheduler:
         for request in [*self.running]:
             place = self.running.get(request)  # None: gave way to an earlier one
             if place is not None and request.length - place.computed == 1:
-                guesses = request.guess()
-                chunk = Chunk(request, place.computed, [request.token(place.computed), *guesses], len(guesses))
-                if not self._reach(request, place.computed + len(chunk.tokens)):
-                    chunk = Chunk(request, place.computed, chunk.tokens[:1])
+                tokens = [request.token(place.computed), *request.guess()]
+                if not self._reach(request, place.computed + len(tokens)):
+                    del tokens[1:]
                     if not self._make_room(request, place.computed + 1):
                         continue
-                chunks[request] = chunk
+                chunks[request] = Chunk(request, place.computed, tokens, True, len(tokens) - 1)
         room = self.prefill_tokens
         for request in [*self.running]:
             place = self.running.get(request)
             if place is not None and request not in chunks and room > 0:
                 count = min(request.length - place.computed, room, request.chunk_limit)
                 if self._make_room(request, place.computed + count):
-                    chunks[request] = Chunk(request, place.computed, request.tokens(place.computed, place.computed + count))
+                    chunks[request] = _chunk(request, place.computed, count)
                     room -= count
         if not self._gave_way:
             self._admit(chunks, room)
@@ -140,7 +137,7 @@ class Scheduler:
             self.cached_tokens += place.computed
             self.running[request] = place
             count = min(request.length - place.computed, room, request.chunk_limit)
-            chunks[request] = Chunk(request, place.computed, request.tokens(place.computed, place.computed + count))
+            chunks[request] = _chunk(request, place.computed, count)
             room -= count
         self.waiting.extendleft(reversed(deferred))
 
@@ -171,3 +168,8 @@ class Scheduler:
         self.waiting.appendleft(request)
         self.preemptions += 1
         self._gave_way = True
+
+
+def _chunk(request: Request, start: int, count: int) -> Chunk:
+    """The known tokens [start, start + count) of a request."""
+    return Chunk(request, start, request.tokens(start, start + count), start + count == request.length)

@@ -49,7 +49,7 @@ class Service:
         slots: int = 64,
         cache_bytes: int = CACHE_BYTES,
         max_waiting: int = 256,
-        prefill_tokens: int = 2048,
+        prefill_tokens: int = 512,
         speculate: int = 0,
         cache_dtype: CacheDtype | None = None,
     ) -> None:

@@ -21,7 +21,7 @@ class TorchRunner:
 
     def __init__(self, model: Transformer, cache_dtype: CacheDtype | None = None) -> None:
         self._model = model
-        weight = model.output_weight
+        weight = model.model.embed_tokens.weight
         self._device = weight.device
         dtype = weight.dtype if cache_dtype is None else CACHE_DTYPES[cache_dtype]
         self._cache = PagedCache(model.config, dtype, weight.device)

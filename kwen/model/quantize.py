@@ -31,9 +31,11 @@ class _FrozenLinear(nn.Module):
 
     def _apply(self, fn, recurse: bool = True):  # noqa: ANN001, ANN202 (torch's own signature)
         """Moves follow the module, casts do not."""
-        scale = self.scale
+        scale, minimum = self.scale, getattr(self, "minimum", None)
         super()._apply(fn, recurse)
         self.scale = scale.to(self.scale.device)
+        if minimum is not None:
+            self.minimum = minimum.to(self.scale.device)
         return self
 
     def _keep_bias(self, linear: nn.Linear) -> None:
@@ -93,17 +95,20 @@ class Int8Linear(_FrozenLinear):
 
 
 class QuantizedLinear(_FrozenLinear):
-    """A frozen linear layer whose weights are scale * (level - zero), one scale and zero for each group of inputs of a row.
+    """A frozen linear layer whose weights are scale * (level - zero), one scale and zero for each group of inputs of a row; or
+    scale * level + minimum, as GGUF's Q4_1 has it.
 
     weight: uint8, the levels. 8 bits: (out, in), 0 to 255. 4 bits: (out, ceil(in / 2)), 0 to 15, input 2i in the low nibble of
         byte i and input 2i + 1 in the high one.
     scale: float16 (out, groups); of either sign, 0 in a group of zeros. Group g is the inputs from g * group_size on; the last
         may be shorter.
     zero: uint8 (out, groups), or None where it is the middle, 128 or 8, everywhere.
+    minimum: float16 (out, groups), or None where there are zeros or a middle.
     bias: as the layer had it, or None.
     """
 
     zero: Tensor | None
+    minimum: Tensor | None
 
     def __init__(
         self,
@@ -114,6 +119,7 @@ class QuantizedLinear(_FrozenLinear):
         scale: Tensor,
         zero: Tensor | None = None,
         bias: Tensor | None = None,
+        minimum: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.bits, self.group_size, self.in_features, self.out_features = bits, group_size, in_features, len(weight)
@@ -126,7 +132,9 @@ class QuantizedLinear(_FrozenLinear):
         assert zero is None or (zero.dtype == torch.uint8 and zero.shape == scale.shape)
         self.register_buffer("weight", weight)
         self.register_buffer("scale", scale)
+        assert minimum is None or (zero is None and minimum.dtype == torch.float16 and minimum.shape == scale.shape)
         self.register_buffer("zero", zero)
+        self.register_buffer("minimum", minimum)
         self.bias = None if bias is None else nn.Parameter(bias.detach(), requires_grad=False)
 
     @classmethod
@@ -152,7 +160,7 @@ class QuantizedLinear(_FrozenLinear):
 
     def dequantize(self) -> Tensor:
         """The weights (out, in) as float32, the very ones that `forward` computes with."""
-        return dequantize_levels(self.levels(), self.scale, self.zero, self.bits, self.group_size)
+        return dequantize_levels(self.levels(), self.scale, self.zero, self.bits, self.group_size, self.minimum)
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in) to (..., out) in the dtype of `x`."""
@@ -182,8 +190,11 @@ def unpack(packed: Tensor, bits: int, in_features: int) -> Tensor:
     return levels.flatten(-2)[..., :in_features]
 
 
-def dequantize_levels(levels: Tensor, scale: Tensor, zero: Tensor | None, bits: int, group_size: int) -> Tensor:
-    """scale * (level - zero) as float32 (out, in) of uint8 `levels` (out, in); `scale` and `zero` are (out, groups)."""
+def dequantize_levels(
+    levels: Tensor, scale: Tensor, zero: Tensor | None, bits: int, group_size: int, minimum: Tensor | None = None
+) -> Tensor:
+    """scale * (level - zero), or scale * level + minimum, as float32 (out, in) of uint8 `levels` (out, in); the others are
+    (out, groups)."""
     rows, width = levels.shape
     groups = scale.shape[1]
     wide = (
@@ -193,8 +204,11 @@ def dequantize_levels(levels: Tensor, scale: Tensor, zero: Tensor | None, bits: 
     )
     wide[:, :width] = levels
     grouped = wide.view(rows, groups, group_size)
-    grouped.sub_(float(1 << bits - 1) if zero is None else zero.float()[:, :, None])
+    if minimum is None:
+        grouped.sub_(float(1 << bits - 1) if zero is None else zero.float()[:, :, None])
     grouped.mul_(scale.float()[:, :, None])
+    if minimum is not None:
+        grouped.add_(minimum.float()[:, :, None])
     return wide[:, :width]
 
 

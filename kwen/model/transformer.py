@@ -5,7 +5,7 @@ K key/value heads, E head dim, V vocabulary.
 """
 
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
@@ -149,8 +149,11 @@ class Transformer(nn.Module):
 
     @property
     def output_weight(self) -> Tensor:
-        """The output projection (V, D): its own matrix, or the embedding where tied."""
-        return self.model.embed_tokens.weight if self.lm_head is None else self.lm_head.weight
+        """The output projection (V, D): its own matrix, or the embedding where tied; as floats where it is integers."""
+        if self.lm_head is not None:
+            return self.lm_head.weight
+        own = self.quantized_head if not self.config.tie_word_embeddings else None
+        return self.model.embed_tokens.weight if own is None else cast(Any, own).dequantize()
 
     def hidden(
         self,

@@ -6,6 +6,7 @@ from typing import Any
 
 from kwen.engine.hermes import THINK
 from kwen.engine.language_model import LanguageModel
+from kwen.engine.sampler import default_sampling
 from kwen.engine.service import Service
 from kwen.errors import UserError
 from kwen.serve.errors import unknown_model
@@ -63,12 +64,3 @@ class Models(Mapping[str, ServedModel]):
 
     def __len__(self) -> int:
         return len(self._models)
-
-
-def default_sampling(generation_config: Mapping[str, Any]) -> dict[str, Any]:
-    """How a model is sampled where a request does not say: as its checkpoint wants to be, greedy where that does not sample."""
-    settings = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0}
-    if generation_config.get("do_sample"):
-        settings["temperature"] = 1.0
-        settings |= {name: generation_config[name] for name in settings if generation_config.get(name) is not None}
-    return settings

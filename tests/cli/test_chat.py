@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from kwen.cli.chat import Conversation, own_settings
+from kwen.cli.chat import Conversation
 from kwen.cli.main import exit_code
 from kwen.cli.streaming import PieceWriter
+from kwen.engine.sampler import default_sampling
 from kwen.errors import UserError
 
 SETTINGS = {"temperature": 0.0, "top_p": 1.0, "top_k": 0, "repetition_penalty": 1.0, "max_new_tokens": 16, "seed": 0}
@@ -89,8 +90,8 @@ def test_saving_writes_the_messages_and_spares_other_files(conversation: Convers
 
 
 def test_a_checkpoints_own_settings_hold_where_it_samples() -> None:
-    assert own_settings({"temperature": 0.6, "top_k": 20})["temperature"] == 0.0
-    assert own_settings({"do_sample": True, "top_p": 0.8, "top_k": None}) == {
+    assert default_sampling({"temperature": 0.6, "top_k": 20})["temperature"] == 0.0
+    assert default_sampling({"do_sample": True, "top_p": 0.8, "top_k": None}) == {
         "temperature": 1.0, "top_p": 0.8, "top_k": 0, "repetition_penalty": 1.0,
     }  # fmt: skip
 

@@ -86,3 +86,5 @@ def test_integers_that_need_no_rounding_are_exact(tokenizer: Tokenizer) -> None:
         x = torch.randint(-127, 128, (7, 256)).float()
         x[:, ::32] = 127  # so that the scale of each chunk is 1
         assert torch.equal(runner.product(layer, x), nn.functional.linear(x, layer.dequantize()))
+        layer.zero, layer.minimum = None, torch.randint(-9, 10, layer.scale.shape).half()
+        assert torch.equal(runner.product(layer, x), nn.functional.linear(x, layer.dequantize()))

@@ -12,11 +12,13 @@ import numpy as np
 import pytest
 import torch
 from tiny_checkpoints import tiny_config, tiny_model, write_gguf
+from torch import nn
 
 from kwen.errors import UserError
 from kwen.model.config import ModelConfig, RopeScaling
 from kwen.model.formats import build_model, load_checkpoint
 from kwen.model.formats.tensors import materialize
+from kwen.model.quantize import QuantizedLinear
 from kwen.model.rope import inverse_frequencies
 from kwen.model.transformer import Transformer
 
@@ -81,6 +83,15 @@ def test_quantised_weights_are_ggufs_own_values(kind: gguf.GGMLQuantizationType,
         if values.ndim == 2:
             values = gguf.quants.dequantize(gguf.quants.quantize(values, kind), kind)
         assert np.array_equal(ours[key].detach().numpy(), values), key
+    if kind in (Quant.Q4_0, Quant.Q4_1, Quant.Q8_0):  # and these stay in integers where that is asked for
+        kept = [one for one in build_model(load_checkpoint(tmp_path / "m.gguf"), keep_quantized=True).modules()]
+        layers = [one for one in kept if isinstance(one, QuantizedLinear)]
+        floats = build_model(load_checkpoint(tmp_path / "m.gguf"))
+        assert len(layers) == 7 * config.num_hidden_layers + (not config.tie_word_embeddings)
+        wanted = [one.weight for one in floats.modules() if isinstance(one, nn.Linear)]
+        for layer in layers:
+            near = [weight for weight in wanted if weight.shape == (layer.out_features, layer.in_features)]
+            assert any(torch.allclose(layer.dequantize(), weight, atol=1e-6) for weight in near)
 
 
 @pytest.mark.parametrize("kind", [Quant.Q4_K, Quant.Q5_K, Quant.Q6_K], ids=str)

@@ -323,13 +323,13 @@ void kwen_destroy(void* handle) { delete static_cast<Engine*>(handle); }
 
 // Bytes of a matrix once it is packed.
 int64_t kwen_packed_bytes(int32_t kind, int32_t out, int32_t in) {
-    const Matrix matrix{kind, out, in, 64, 0, nullptr, nullptr, nullptr, nullptr};
+    const Matrix matrix{kind, out, in, 64, 0, nullptr, nullptr, nullptr, nullptr, nullptr};
     return static_cast<int64_t>(matrix.panels()) * matrix.panel_bytes();
 }
 
 // Pack rows (out, in) of float32, bfloat16, uint8 levels, or two 4-bit levels a byte, into panels; `to` is zeroed.
 void kwen_pack(int32_t kind, int32_t out, int32_t in, const void* from, void* to, int32_t threads) {
-    const Matrix matrix{kind, out, in, 64, 0, nullptr, nullptr, nullptr, nullptr};
+    const Matrix matrix{kind, out, in, 64, 0, nullptr, nullptr, nullptr, nullptr, nullptr};
     std::atomic<int> next{0};
     team().run(threads, [&](int) {
         for (int p; (p = next.fetch_add(1)) < matrix.panels();) {

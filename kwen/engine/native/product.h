@@ -22,12 +22,13 @@ enum Kind : int32_t { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2, INT4 = 3 };
 constexpr int PANEL = 32;
 
 // Weights (out, in), packed. Integer kinds: value = scale * (level - zero), scale float16 [panel][group][32], zero the same as
-// bytes, or null where it is 128 (int8) or 8 (int4) throughout.
+// bytes, or null where it is 128 (int8) or 8 (int4) throughout; or value = scale * level + minimum, minimum as scale.
 struct Matrix {
     int32_t kind, out, in, group, form;  // form: which of the pass's `Rows` its input is, see forward.cpp
     const void* weight;
     const uint16_t* scale;
     const uint8_t* zero;
+    const uint16_t* minimum;
     const float* bias;
 
     int chunk() const { return group % 64 == 0 ? 64 : 32; }
@@ -187,10 +188,13 @@ struct Levels {
     const uint8_t* weight;
     const uint16_t* scale;
     const uint8_t* zero;
-    int chunk, chunks, per_group, offset;  // chunks that share a scale; the zero point where `zero` is null
+    const uint16_t* minimum;
+    int chunk, chunks, per_group, offset;  // chunks that share a scale; the zero point of all
 };
 
-template <int MR, bool NARROW, bool ZERO>
+enum Offset { MIDDLE, ZERO, MINIMUM };  // what the levels are counted from
+
+template <int MR, bool NARROW, Offset OFFSET>
 [[gnu::noinline]] void tile_integer(const Levels& p, const Rows& rows, int row, Fetch fetch, float* out) {
     __m512 y[MR][2];
     clear<MR>(y);
@@ -203,7 +207,7 @@ template <int MR, bool NARROW, bool ZERO>
         __m512i dot[MR][2];
 #pragma GCC unroll 8
         for (int m = 0; m < MR; ++m) {
-            const int32_t start = ZERO ? 0 : -p.offset * a_sum[static_cast<size_t>(m) * rows.chunks + c];
+            const int32_t start = OFFSET != MIDDLE ? 0 : -p.offset * a_sum[static_cast<size_t>(m) * rows.chunks + c];
             dot[m][0] = dot[m][1] = _mm512_set1_epi32(start);
         }
         fetch.next(p.chunk * (NARROW ? 16 : 32));
@@ -231,8 +235,12 @@ template <int MR, bool NARROW, bool ZERO>
         const int group = c / p.per_group * PANEL;
         const __m512 s0 = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.scale + group)));
         const __m512 s1 = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.scale + group + 16)));
-        __m512 z0, z1;
-        if (ZERO) {
+        __m512 z0, z1;  // what a level of zero is worth, negative
+        if (OFFSET == MINIMUM) {
+            const __m256i* minimum = reinterpret_cast<const __m256i*>(p.minimum + group);
+            z0 = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_cvtph_ps(_mm256_loadu_si256(minimum)));
+            z1 = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_cvtph_ps(_mm256_loadu_si256(minimum + 1)));
+        } else if (OFFSET == ZERO) {
             const __m128i* zero = reinterpret_cast<const __m128i*>(p.zero + group);
             z0 = _mm512_mul_ps(s0, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(zero))));
             z1 = _mm512_mul_ps(s1, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(zero + 1))));
@@ -243,7 +251,7 @@ template <int MR, bool NARROW, bool ZERO>
             const __m512 s = _mm512_set1_ps(a_scale[at]);
             y[m][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[m][0]), _mm512_mul_ps(s0, s), y[m][0]);
             y[m][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[m][1]), _mm512_mul_ps(s1, s), y[m][1]);
-            if (ZERO) {
+            if (OFFSET != MIDDLE) {
                 const __m512 total = _mm512_set1_ps(a_scale[at] * static_cast<float>(a_sum[at]));
                 y[m][0] = _mm512_fnmadd_ps(z0, total, y[m][0]);
                 y[m][1] = _mm512_fnmadd_ps(z1, total, y[m][1]);
@@ -263,11 +271,13 @@ void tile(const Matrix& matrix, const Levels& levels, bool narrow, int panel, co
     } else if (matrix.kind == BFLOAT16) {
         tile_bfloat16<MR>(reinterpret_cast<const bf16*>(weight), &rows.b[at], rows.stride, matrix.width(), fetch, out);
     } else if (narrow) {
-        if (levels.zero) tile_integer<MR, true, true>(levels, rows, row, fetch, out);
-        else tile_integer<MR, true, false>(levels, rows, row, fetch, out);
+        if (levels.minimum) tile_integer<MR, true, MINIMUM>(levels, rows, row, fetch, out);
+        else if (levels.zero) tile_integer<MR, true, ZERO>(levels, rows, row, fetch, out);
+        else tile_integer<MR, true, MIDDLE>(levels, rows, row, fetch, out);
     } else {
-        if (levels.zero) tile_integer<MR, false, true>(levels, rows, row, fetch, out);
-        else tile_integer<MR, false, false>(levels, rows, row, fetch, out);
+        if (levels.minimum) tile_integer<MR, false, MINIMUM>(levels, rows, row, fetch, out);
+        else if (levels.zero) tile_integer<MR, false, ZERO>(levels, rows, row, fetch, out);
+        else tile_integer<MR, false, MIDDLE>(levels, rows, row, fetch, out);
     }
 }
 
@@ -288,7 +298,8 @@ void multiply(const Matrix& matrix, const Rows& rows, int first, int last, int p
             if (integer) {
                 const size_t groups = static_cast<size_t>(p) * matrix.groups() * PANEL;
                 levels = {static_cast<const uint8_t*>(matrix.weight) + p * matrix.panel_bytes(), matrix.scale + groups,
-                          matrix.zero ? matrix.zero + groups : nullptr, matrix.chunk(), rows.chunks,
+                          matrix.zero ? matrix.zero + groups : nullptr, matrix.minimum ? matrix.minimum + groups : nullptr,
+                          matrix.chunk(), rows.chunks,
                           std::max(1, matrix.group / matrix.chunk()), matrix.kind == INT8 ? 128 : 8};
                 levels.chunks = (matrix.in + levels.chunk - 1) / levels.chunk;
                 if (widen) {  // nibbles to bytes once for all the rows

@@ -11,6 +11,8 @@
 
 namespace kwen {
 
+constexpr int AWAKE = 8192;  // pauses, some 150 microseconds: what lies between two steps. Waking a sleeper takes as long as a layer
+
 class Team {
 public:
     // Run `work(thread)` on `threads` threads, the caller among them; one pass at a time, whoever calls.
@@ -57,7 +59,7 @@ private:
 
     void serve(int number, int seen) {
         for (;;) {
-            for (int turns = 0; turns < 2048 && round_.load() == seen; ++turns) _mm_pause();
+            for (int turns = 0; turns < AWAKE && round_.load() == seen; ++turns) _mm_pause();
             if (round_.load() == seen) {
                 std::unique_lock<std::mutex> lock(mutex_);
                 wake_.wait(lock, [&] { return round_.load() != seen; });

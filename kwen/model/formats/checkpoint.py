@@ -71,7 +71,7 @@ def build_model(
 ) -> Transformer:
     """The model of `checkpoint` in `dtype` on `device`, in evaluation mode.
 
-    keep_quantized: linear layers that the file packs (GPTQ, AWQ, Q8_0, Q4_0) become `QuantizedLinear` layers of the same
+    keep_quantized: linear layers that the file packs (GPTQ, AWQ, Q8_0, Q4_0, Q4_1) become `QuantizedLinear` layers of the same
     integers, an own output projection `quantized_head`; without it they are turned back into floats, and the model can be
     trained.
 

@@ -82,9 +82,9 @@ class PackedWeight:
 
 
 def holds_integers(tensor: LazyTensor) -> bool:
-    """Whether `packed_layer` can make a layer of `tensor`: GPTQ, AWQ, and GGUF's Q8_0 and Q4_0."""
+    """Whether `packed_layer` can make a layer of `tensor`: GPTQ, AWQ, and GGUF's Q8_0, Q4_0 and Q4_1."""
     base = tensor.base if isinstance(tensor, HalfSplitRows) else tensor
-    return isinstance(base, PackedWeight) or (isinstance(base, QuantizedTensor) and base.kind.name in ("Q8_0", "Q4_0"))
+    return isinstance(base, PackedWeight) or (isinstance(base, QuantizedTensor) and base.kind.name in ("Q8_0", "Q4_0", "Q4_1"))
 
 
 def packed_layer(tensor: LazyTensor) -> QuantizedLinear:
@@ -93,8 +93,9 @@ def packed_layer(tensor: LazyTensor) -> QuantizedLinear:
         return tensor.layer()
     if isinstance(tensor, HalfSplitRows):
         layer = packed_layer(tensor.base)
-        parts = (half_split(part, tensor.heads) for part in (layer.weight, layer.scale))
-        return QuantizedLinear(layer.bits, layer.group_size, layer.in_features, *parts)
+        weight, scale = half_split(layer.weight, tensor.heads), half_split(layer.scale, tensor.heads)
+        minimum = None if layer.minimum is None else half_split(layer.minimum, tensor.heads)
+        return QuantizedLinear(layer.bits, layer.group_size, layer.in_features, weight, scale, minimum=minimum)
     assert isinstance(tensor, QuantizedTensor)
     rows, width = tensor.shape
     raw = tensor.read_blocks().view(rows, width // 32, tensor.kind.block_bytes)
@@ -102,8 +103,12 @@ def packed_layer(tensor: LazyTensor) -> QuantizedLinear:
     if tensor.kind.name == "Q8_0":
         levels = (raw[:, :, 2:].view(torch.int8).to(torch.int16) + 128).to(torch.uint8)
         return QuantizedLinear(8, 32, width, levels.reshape(rows, width), scale)
-    levels = torch.cat((raw[:, :, 2:] & 15, raw[:, :, 2:] >> 4), dim=-1)
-    return QuantizedLinear(4, 32, width, pack(levels.reshape(rows, width), 4), scale)
+    minimum = None
+    if tensor.kind.name == "Q4_1":
+        minimum = raw[:, :, 2:4].contiguous().view(torch.float16)[:, :, 0].contiguous()
+    packed = raw[:, :, 2:] if minimum is None else raw[:, :, 4:]
+    levels = torch.cat((packed & 15, packed >> 4), dim=-1)
+    return QuantizedLinear(4, 32, width, pack(levels.reshape(rows, width), 4), scale, minimum=minimum)
 
 
 def _numbers(words: Tensor, bits: int) -> Tensor:
