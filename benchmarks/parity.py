@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors.torch import load_file
@@ -23,8 +24,9 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, LlamaConfig, Qwen2Config, Qwen3Config
 from transformers.utils.logging import disable_progress_bar
 
+from kwen.engine.engine import make_runner
 from kwen.engine.language_model import load
-from kwen.model.attention import KVCache
+from kwen.engine.runner import BLOCK, Step
 from kwen.model.formats import build_model, huggingface, load_checkpoint, qwen1
 from kwen.model.transformer import Transformer
 
@@ -128,12 +130,16 @@ def qwen1_logits(folder: Path, token_ids: Tensor) -> Tensor:
 
 @torch.inference_mode()
 def greedy(model: Transformer, prompt: list[int], count: int) -> tuple[list[int], float]:
-    """`count` greedy tokens through the KV cache, and the smallest gap between the best and the second logit on the way."""
-    cache = KVCache(model.config, 1, len(prompt) + count, torch.float32)
+    """`count` greedy tokens through the engine's cache, and the smallest gap between the best and the second logit on the way."""
+    runner = make_runner(model)
+    blocks = -(-(len(prompt) + count) // BLOCK)
+    runner.refresh()
+    runner.reserve(blocks)
     fed, start, tokens, margin = prompt, 0, [], float("inf")
     for _ in range(count):
-        positions = torch.arange(start, start + len(fed))[None]
-        best = model(torch.tensor([fed]), positions=positions, cache=cache)[0, -1].topk(2)
+        positions, last = np.arange(start, start + len(fed)), np.array([len(fed) - 1])
+        logits = runner.forward(Step(np.array(fed), positions, np.array([0, len(fed)]), np.arange(blocks)[None], last))
+        best = logits.values[0].topk(2)
         margin = min(margin, float(best.values[0] - best.values[1]))
         tokens.append(int(best.indices[0]))
         start, fed = start + len(fed), [tokens[-1]]

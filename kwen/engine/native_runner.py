@@ -60,7 +60,7 @@ class NativeRunner:
 
     Weights: float32 from float32 and float16 parameters, bfloat16, int8 and int4 from `QuantizedLinear`. Activations that meet
     integer weights are rounded to int8, a scale for each token and each 32 or 64 inputs. cache_dtype: of keys and values; by
-    default float32 where all weights are, else bfloat16.
+    default as narrow as the weights: int8 with integers, bfloat16, float32.
     """
 
     batch_invariant = True
@@ -71,8 +71,8 @@ class NativeRunner:
         self._kernels, self._model, self._config = kernels, model, model.config
         kernels.kwen_create.restype = _POINTER
         kernels.kwen_packed_bytes.restype = ctypes.c_int64
-        plain = model.model.embed_tokens.weight.dtype != torch.bfloat16 and not _is_quantized(model)
-        kept: CacheDtype = cache_dtype or ("float32" if plain else "bfloat16")
+        narrow = model.model.embed_tokens.weight.dtype == torch.bfloat16
+        kept: CacheDtype = cache_dtype or ("int8" if _is_quantized(model) else "bfloat16" if narrow else "float32")
         self._cache_kind, self._cache_dtype = list(CACHE_DTYPES).index(kept), CACHE_DTYPES[kept]
         config = model.config
         self._head_dim = -(-config.head_dim // 16) * 16

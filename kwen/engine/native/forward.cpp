@@ -223,12 +223,16 @@ private:
         float* out[TILE];
         int32_t positions[TILE];
         const bool direct = cache.dim == m.E;
-        float held[TILE * 512];
+        float held[TILE * 512], padded[TILE * 512];
         for (int i = 0; i < item.count; ++i) {
             const int t = s.starts[item.sequence] + (item.first + i) / G, h = item.head * G + (item.first + i) % G;
             queries[i] = &e.qkv[static_cast<size_t>(t) * qkv_stride + h * m.E];
             positions[i] = s.positions[t];
             out[i] = direct ? &e.attended[static_cast<size_t>(t) * attended_stride + h * m.E] : held + i * 512;
+            if (direct) continue;
+            std::memcpy(padded + i * 512, queries[i], m.E * sizeof(float));
+            std::fill(padded + i * 512 + m.E, padded + i * 512 + cache.dim, 0.0f);
+            queries[i] = padded + i * 512;
         }
         const int32_t* table = s.tables + static_cast<size_t>(item.sequence) * s.table_stride;
         std::vector<float>& scores = e.scores[thread];

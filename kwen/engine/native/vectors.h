@@ -35,9 +35,6 @@ inline __m512 from_bf16(__m256i x) { return _mm512_castsi512_ps(_mm512_slli_epi3
 
 inline __m512 load(const float* p) { return _mm512_loadu_ps(p); }
 inline __m512 load(const bf16* p) { return from_bf16(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p))); }
-inline __m512 load(const int8_t* p) {
-    return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))));
-}
 
 inline __m256i to_bf16(__m512 x) { return reinterpret_cast<__m256i>(_mm512_cvtneps_pbh(x)); }
 
