@@ -97,10 +97,12 @@ def _processor_name() -> str:
 
 
 def _kernels() -> str:
-    from kwen.engine.native_library import why_not  # it compiles the kernels, and shares torch's import with what follows
+    from kwen.engine.native_library import library, why_not  # it compiles the kernels, and shares torch's import with what follows
 
-    reason = why_not()
-    return "native kernels" if reason is None else f"torch's kernels, several times slower: {reason}"
+    kernels = library()
+    if kernels is None:
+        return f"torch's kernels, several times slower: {why_not()}"
+    return f"native kernels for {'AVX-512' if kernels.kwen_panel() == 32 else 'AVX2'}"
 
 
 def _gpus() -> str:

@@ -1,7 +1,7 @@
 """The kernels in `native/`, compiled for this machine's processor at their first use and kept in the user's cache folder.
 
-They need a C++ compiler and a processor with AVX-512 (VNNI and bf16 among it). Where either is missing `library()` is None, and
-torch's own kernels do the work.
+They need a C++ compiler and a processor with AVX2; AVX-512 is used where VNNI is with it. Where compiler or processor is missing
+`library()` is None, and torch's own kernels do the work.
 """
 
 import ctypes
@@ -17,7 +17,7 @@ from kwen.files import write_bytes
 
 SOURCES = Path(__file__).parent / "native"
 CACHE = Path.home() / ".cache" / "kwen" / "native"
-NEEDED = ("avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512_vnni", "avx512_bf16", "f16c", "fma")
+NEEDED = ("avx2", "f16c", "fma")
 _FLAGS = ("-std=c++17", "-O3", "-march=native", "-ffp-contract=off", "-fPIC", "-shared", "-pthread")
 _LOCK = threading.Lock()
 

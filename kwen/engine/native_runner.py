@@ -5,6 +5,7 @@ Legend: D hidden, H query heads, K key/value heads, E head dim, W feed-forward w
 """
 
 import ctypes
+from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -19,7 +20,6 @@ from kwen.model.rope import rotation
 from kwen.model.transformer import Block, RMSNorm, Transformer
 
 _FLOAT32, _BFLOAT16, _INT8, _INT4 = range(4)
-_PANEL = 32
 _LARGEST_HEAD = 512
 _POINTER = ctypes.c_void_p
 
@@ -71,6 +71,7 @@ class NativeRunner:
         self._kernels, self._model, self._config = kernels, model, model.config
         kernels.kwen_create.restype = _POINTER
         kernels.kwen_packed_bytes.restype = ctypes.c_int64
+        self._panel = int(kernels.kwen_panel())
         narrow = model.model.embed_tokens.weight.dtype == torch.bfloat16
         kept: CacheDtype = cache_dtype or ("int8" if _is_quantized(model) else "bfloat16" if narrow else "float32")
         self._cache_kind, self._cache_dtype = list(CACHE_DTYPES).index(kept), CACHE_DTYPES[kept]
@@ -203,8 +204,8 @@ class NativeRunner:
         return tensor
 
     def _matrix(self, parts: list[nn.Module | Tensor], interleave: bool = False) -> _Matrix:
-        """`parts` one below the other as one packed matrix; interleave: 16 outputs of each in turn (SwiGLU's gate and up)."""
-        join = _interleaved if interleave else torch.cat
+        """`parts` one below the other as one packed matrix; interleave: half a panel of each in turn (SwiGLU's gate and up)."""
+        join = partial(_interleaved, count=self._panel // 2) if interleave else torch.cat
         biases = [None if isinstance(part, Tensor) else part.bias for part in parts]
         if len({_form(part) for part in parts}) == 1 and isinstance(parts[0], QuantizedLinear):
             return self._quantized(parts, join, biases)  # type: ignore[arg-type]
@@ -218,15 +219,15 @@ class NativeRunner:
         first = parts[0]
         kind = _INT8 if first.bits == 8 else _INT4
         levels = join([part.weight for part in parts]).contiguous()
-        scale = self._keep(_in_panels(join([part.scale for part in parts])))
+        scale = self._keep(_in_panels(join([part.scale for part in parts]), self._panel))
         zero = minimum = None
         if any(part.minimum is not None for part in parts):
             assert all(part.minimum is not None for part in parts)
-            minimum = self._keep(_in_panels(join([part.minimum for part in parts]))).data_ptr()
+            minimum = self._keep(_in_panels(join([part.minimum for part in parts]), self._panel)).data_ptr()
         elif any(part.zero is not None for part in parts):
             middle = 128 if kind == _INT8 else 8
             zeros = [torch.full_like(one.scale, middle, dtype=torch.uint8) if one.zero is None else one.zero for one in parts]
-            zero = self._keep(_in_panels(join(zeros))).data_ptr()
+            zero = self._keep(_in_panels(join(zeros), self._panel)).data_ptr()
         packed = self._packed(kind, levels, first.in_features)
         bias = self._bias(biases, [part.scale for part in parts], join)
         sizes = (kind, levels.shape[0], first.in_features, first.group_size, 0)
@@ -249,7 +250,7 @@ class NativeRunner:
             for bias, rows in zip(biases, like, strict=True)
         ]
         bias = join(told)[:, 0]
-        return self._keep(F.pad(bias, (0, -len(bias) % _PANEL))).data_ptr()
+        return self._keep(F.pad(bias, (0, -len(bias) % self._panel))).data_ptr()
 
 
 def supports(model: Transformer) -> bool:
@@ -299,16 +300,16 @@ def _dense(part: nn.Module | Tensor) -> Tensor:
     return part.weight.detach()
 
 
-def _interleaved(parts: list[Tensor]) -> Tensor:
-    """Rows of the parts in turn, 16 of each, padded with rows of zeros."""
-    padded = [F.pad(part, (0, 0, 0, -len(part) % 16)).view(-1, 16, part.shape[1]) for part in parts]
+def _interleaved(parts: list[Tensor], count: int) -> Tensor:
+    """Rows of the parts in turn, `count` of each, padded with rows of zeros."""
+    padded = [F.pad(part, (0, 0, 0, -len(part) % count)).view(-1, count, part.shape[1]) for part in parts]
     return torch.stack(padded, dim=1).flatten(0, 2)
 
 
-def _in_panels(values: Tensor) -> Tensor:
-    """(out, groups) as [panel][group][32], outputs padded with zeros."""
-    padded = F.pad(values, (0, 0, 0, -len(values) % _PANEL))
-    return padded.view(-1, _PANEL, values.shape[1]).transpose(1, 2).contiguous()
+def _in_panels(values: Tensor, panel: int) -> Tensor:
+    """(out, groups) as [panels][group][panel], outputs padded with zeros."""
+    padded = F.pad(values, (0, 0, 0, -len(values) % panel))
+    return padded.view(-1, panel, values.shape[1]).transpose(1, 2).contiguous()
 
 
 def _grown(held: list[Tensor], number: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:

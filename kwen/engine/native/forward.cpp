@@ -16,7 +16,7 @@ using namespace kwen;
 extern "C" {
 
 struct Layer {
-    Matrix qkv, out, gate_up, down;  // gate_up: panels of 16 gates and their 16 ups
+    Matrix qkv, out, gate_up, down;  // gate_up: panels of LANES gates and their ups
     const float *attention_norm, *mlp_norm, *q_norm, *k_norm;
 };
 
@@ -84,10 +84,10 @@ Team& team() {
 }
 
 void rms_norm(const float* x, const float* weight, int n, float eps, float* out) {
-    __m512 squares = _mm512_setzero_ps();
+    Floats squares = zeros();
     int i = 0;
-    for (; i + 16 <= n; i += 16) squares = _mm512_fmadd_ps(load(x + i), load(x + i), squares);
-    float total = _mm512_reduce_add_ps(squares);
+    for (; i + LANES <= n; i += LANES) squares = multiply_add(load(x + i), load(x + i), squares);
+    float total = sum_of(squares);
     for (; i < n; ++i) total += x[i] * x[i];
     const float factor = 1.0f / std::sqrt(total / n + eps);
     for (i = 0; i < n; ++i) out[i] = weight[i] * (x[i] * factor);
@@ -140,15 +140,15 @@ public:
             e.rows[m.head.form].fill(r, row, D);
         });
         meet();
-        product(m.head, s.rows, [&](int row, int panel, __m512 y0, __m512 y1) {
+        product(m.head, s.rows, [&](int row, int panel, Floats y0, Floats y1) {
             float* out = s.logits + static_cast<size_t>(row) * s.logits_stride + panel * PANEL;
             const int left = m.V - panel * PANEL;
             if (left >= PANEL) {
-                _mm512_storeu_ps(out, y0);
-                _mm512_storeu_ps(out + 16, y1);
+                store(out, y0);
+                store(out + LANES, y1);
             } else {
-                _mm512_mask_storeu_ps(out, lanes(left), y0);
-                _mm512_mask_storeu_ps(out + 16, lanes(left - 16), y1);
+                store_first(out, left, y0);
+                store_first(out + LANES, left - LANES, y1);
             }
         });
         meet();
@@ -162,10 +162,10 @@ private:
         const int qkv_stride = round_up((H + 2 * K) * E, PANEL) + PANEL, attended_stride = H * E + 16, wide_stride = round_up(m.W, 16);
         const Pages<T> cache = pages<T>(m, s, number);
         norm_rows(layer.attention_norm, layer.qkv);
-        product(layer.qkv, N, [&](int row, int panel, __m512 y0, __m512 y1) {
+        product(layer.qkv, N, [&](int row, int panel, Floats y0, Floats y1) {
             float* out = &e.qkv[static_cast<size_t>(row) * qkv_stride + panel * PANEL];
-            _mm512_storeu_ps(out, biased(layer.qkv, panel, 0, y0));
-            _mm512_storeu_ps(out + 16, biased(layer.qkv, panel, 16, y1));
+            store(out, biased(layer.qkv, panel, 0, y0));
+            store(out + LANES, biased(layer.qkv, panel, LANES, y1));
         });
         meet();
         each(N, 4, [&](int t) {
@@ -194,17 +194,17 @@ private:
         meet();
         each(N, 4, [&](int t) { e.rows[layer.out.form].fill(t, &e.attended[static_cast<size_t>(t) * attended_stride], H * E); });
         meet();
-        product(layer.out, N, [&](int row, int panel, __m512 y0, __m512 y1) { add(layer.out, row, panel, y0, y1); });
+        product(layer.out, N, [&](int row, int panel, Floats y0, Floats y1) { add(layer.out, row, panel, y0, y1); });
         meet();
         norm_rows(layer.mlp_norm, layer.gate_up);
-        product(layer.gate_up, N, [&](int row, int panel, __m512 y0, __m512 y1) {
-            const __m512 gate = biased(layer.gate_up, panel, 0, y0), up = biased(layer.gate_up, panel, 16, y1);
-            _mm512_storeu_ps(&e.wide[static_cast<size_t>(row) * wide_stride + panel * 16], _mm512_mul_ps(silu(gate), up));
+        product(layer.gate_up, N, [&](int row, int panel, Floats y0, Floats y1) {
+            const Floats gate = biased(layer.gate_up, panel, 0, y0), up = biased(layer.gate_up, panel, LANES, y1);
+            store(&e.wide[static_cast<size_t>(row) * wide_stride + panel * LANES], multiply(silu(gate), up));
         });
         meet();
         each(N, 4, [&](int t) { e.rows[layer.down.form].fill(t, &e.wide[static_cast<size_t>(t) * wide_stride], m.W); });
         meet();
-        product(layer.down, N, [&](int row, int panel, __m512 y0, __m512 y1) { add(layer.down, row, panel, y0, y1); });
+        product(layer.down, N, [&](int row, int panel, Floats y0, Floats y1) { add(layer.down, row, panel, y0, y1); });
         meet();
     }
 
@@ -252,40 +252,36 @@ private:
         }
     }
 
-    void add(const Matrix& matrix, int row, int panel, __m512 y0, __m512 y1) {
+    void add(const Matrix& matrix, int row, int panel, Floats y0, Floats y1) {
         float* out = &e.x[static_cast<size_t>(row) * m.D + panel * PANEL];
         const int left = m.D - panel * PANEL;
-        const __mmask16 low = lanes(left), high = lanes(left - 16);
-        const __m512 x0 = _mm512_maskz_loadu_ps(low, out), x1 = _mm512_maskz_loadu_ps(high, out + 16);
-        _mm512_mask_storeu_ps(out, low, _mm512_add_ps(x0, biased(matrix, panel, 0, y0)));
-        _mm512_mask_storeu_ps(out + 16, high, _mm512_add_ps(x1, biased(matrix, panel, 16, y1)));
+        y0 = kwen::add(load_first(out, left), biased(matrix, panel, 0, y0));
+        y1 = kwen::add(load_first(out + LANES, left - LANES), biased(matrix, panel, LANES, y1));
+        store_first(out, left, y0);
+        store_first(out + LANES, left - LANES, y1);
     }
 
     // Biases are padded to whole panels.
-    static __m512 biased(const Matrix& matrix, int panel, int half, __m512 y) {
-        return matrix.bias ? _mm512_add_ps(y, load(matrix.bias + panel * PANEL + half)) : y;
+    static Floats biased(const Matrix& matrix, int panel, int first, Floats y) {
+        return matrix.bias ? kwen::add(y, load(matrix.bias + panel * PANEL + first)) : y;
     }
-
-    static __mmask16 lanes(int count) { return static_cast<__mmask16>((1u << std::clamp(count, 0, 16)) - 1); }
 
     void summarize(int r) {
         const float* row = s.logits + static_cast<size_t>(r) * s.logits_stride;
-        __m512 most = _mm512_set1_ps(-INFINITY);
-        for (int i = 0; i < m.V; i += 16) most = _mm512_mask_max_ps(most, lanes(m.V - i), most, _mm512_maskz_loadu_ps(lanes(m.V - i), row + i));
-        const float top = _mm512_reduce_max_ps(most);
-        const __m512 tops = _mm512_set1_ps(top);
-        __m512 total = _mm512_setzero_ps();
+        Floats most = all(-INFINITY);
+        for (int i = 0; i < m.V; i += LANES) most = largest(load_first(row + i, m.V - i, -INFINITY), most);
+        const float top = largest_of(most);
+        Floats total = zeros();
         int best = -1;
-        for (int i = 0; i < m.V; i += 16) {
-            const __mmask16 here = lanes(m.V - i);
-            const __m512 value = _mm512_maskz_loadu_ps(here, row + i);
-            const __mmask16 equal = _mm512_mask_cmp_ps_mask(here, value, tops, _CMP_EQ_OQ);
-            if (best < 0 && equal) best = i + __builtin_ctz(equal);
-            total = _mm512_mask_add_ps(total, here, total, exp_(_mm512_sub_ps(value, tops)));
+        for (int i = 0; i < m.V; i += LANES) {
+            const Floats value = load_first(row + i, m.V - i, -INFINITY);
+            const uint32_t found = equal(value, all(top));
+            if (best < 0 && found) best = i + __builtin_ctz(found);
+            total = kwen::add(total, exp_(subtract(value, all(top))));
         }
         s.best[r] = std::max(best, 0);
         s.most[r] = top;
-        s.log_sum[r] = best < 0 ? NAN : std::log(_mm512_reduce_add_ps(total));
+        s.log_sum[r] = best < 0 ? NAN : std::log(sum_of(total));
     }
 
     int e_stride() const { return round_up(m.D, 16) + 16; }
@@ -301,12 +297,12 @@ private:
             for (int i = first; i < std::min(count, first + grain); ++i) work(i);
     }
 
-    template <typename Store>
-    void product(const Matrix& matrix, int count, const Store& store) {
+    template <typename Take>
+    void product(const Matrix& matrix, int count, const Take& take) {
         std::atomic<int>& next = e.counters[phase++];
         const int panels = matrix.panels(), grain = std::max(1, panels / (4 * s.threads));
         for (int first; (first = next.fetch_add(grain, std::memory_order_relaxed)) < panels;)
-            multiply(matrix, e.rows[matrix.form], 0, count, first, std::min(panels, first + grain), store);
+            kwen::product(matrix, e.rows[matrix.form], 0, count, first, std::min(panels, first + grain), take);
     }
 
     Engine& e;
@@ -324,6 +320,9 @@ extern "C" {
 void* kwen_create(const Model* model) { return new Engine(*model); }
 
 void kwen_destroy(void* handle) { delete static_cast<Engine*>(handle); }
+
+// Outputs of a panel: what scales, zero points and biases are padded to.
+int32_t kwen_panel() { return PANEL; }
 
 // Bytes of a matrix once it is packed.
 int64_t kwen_packed_bytes(int32_t kind, int32_t out, int32_t in) {
@@ -353,7 +352,7 @@ void kwen_pack(int32_t kind, int32_t out, int32_t in, const void* from, void* to
                     const uint8_t* x = static_cast<const uint8_t*>(from) + row * ((in + 1) / 2);
                     for (int k = 0; k < in; ++k) {
                         const uint8_t level = k % 2 ? x[k / 2] >> 4 : x[k / 2] & 15;
-                        reinterpret_cast<uint8_t*>(panel)[(k / 4 * 16 + n % 16) * 4 + k % 4] |= n < 16 ? level : level << 4;
+                        reinterpret_cast<uint8_t*>(panel)[(k / 4 * LANES + n % LANES) * 4 + k % 4] |= n < LANES ? level : level << 4;
                     }
                 }
             }
@@ -366,10 +365,10 @@ void kwen_product(const Matrix* matrix, int32_t count, const float* x, float* y)
     Rows rows(*matrix);
     rows.reserve(count);
     for (int row = 0; row < count; ++row) rows.fill(row, x + static_cast<size_t>(row) * matrix->in, matrix->in);
-    multiply(*matrix, rows, 0, count, 0, matrix->panels(), [&](int row, int panel, __m512 y0, __m512 y1) {
+    product(*matrix, rows, 0, count, 0, matrix->panels(), [&](int row, int panel, Floats y0, Floats y1) {
         float held[PANEL];
-        _mm512_storeu_ps(held, y0);
-        _mm512_storeu_ps(held + 16, y1);
+        store(held, y0);
+        store(held + LANES, y1);
         const int left = std::min(PANEL, matrix->out - panel * PANEL);
         std::memcpy(y + static_cast<size_t>(row) * matrix->out + panel * PANEL, held, left * sizeof(float));
     });

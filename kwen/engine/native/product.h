@@ -1,13 +1,13 @@
-// Matrix products of activations (M rows) with weights packed in panels of 32 outputs.
+// Matrix products of activations (M rows) with weights packed in panels of two vectors of outputs: P = 2 * LANES of them.
 //
 // Every output element is one chain of additions over the inputs in their order, whatever M is and wherever its row stands:
 // a row's result has the same bits alone and in any batch. Integer weights: within a chunk of inputs the sum is of integers and
 // exact; chunks are added in their order.
 //
-//   float32  [panel][input][32]               activations float32
-//   bfloat16 [panel][input / 2][32][2]        activations bfloat16, products added in float32
-//   int8     [panel][input / 4][32][4]        unsigned levels; activations int8 with a scale for each chunk
-//   int4     [panel][input / 4][16][4]        low nibbles the first 16 outputs, high ones the others
+//   float32  [panel][input][P]                activations float32
+//   bfloat16 [panel][input / 2][P][2]         activations bfloat16, products added in float32
+//   int8     [panel][input / 4][P][4]         unsigned levels; activations int8 with a scale for each chunk
+//   int4     [panel][input / 4][P / 2][4]     low nibbles the first P / 2 outputs, high ones the others
 #pragma once
 
 #include <algorithm>
@@ -19,9 +19,8 @@
 namespace kwen {
 
 enum Kind : int32_t { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2, INT4 = 3 };
-constexpr int PANEL = 32;
 
-// Weights (out, in), packed. Integer kinds: value = scale * (level - zero), scale float16 [panel][group][32], zero the same as
+// Weights (out, in), packed. Integer kinds: value = scale * (level - zero), scale float16 [panel][group][P], zero the same as
 // bytes, or null where it is 128 (int8) or 8 (int4) throughout; or value = scale * level + minimum, minimum as scale.
 struct Matrix {
     int32_t kind, out, in, group, form;  // form: which of the pass's `Rows` its input is, see forward.cpp
@@ -38,7 +37,7 @@ struct Matrix {
     int groups() const { return (in + group - 1) / group; }
     size_t panel_bytes() const {
         const size_t w = width();
-        return kind == FLOAT32 ? w * 128 : kind == BFLOAT16 ? w * 64 : kind == INT8 ? w * 32 : w * 16;
+        return PANEL * (kind == FLOAT32 ? w * 4 : kind == BFLOAT16 ? w * 2 : kind == INT8 ? w : w / 2);
     }
 };
 
@@ -79,7 +78,7 @@ struct Rows {
             std::fill(&f[at] + n, &f[at] + stride, 0.0f);
         } else if (kind == BFLOAT16) {
             int i = 0;
-            for (; i + 16 <= n; i += 16) _mm256_storeu_si256(reinterpret_cast<__m256i*>(&b[at + i]), to_bf16(load(x + i)));
+            for (; i + LANES <= n; i += LANES) store_bf16(&b[at + i], load(x + i));
             for (; i < stride; ++i) b[at + i] = i < n ? to_bf16(x[i]) : 0;
         } else {
             for (int c = 0; c < chunks; ++c) quantize(row, c, x + c * chunk, std::min(chunk, n - c * chunk));
@@ -88,25 +87,23 @@ struct Rows {
 
 private:
     void quantize(int row, int c, const float* x, int n) {
-        const __m512 sign = _mm512_set1_ps(-0.0f);
-        __m512 v[4], largest = _mm512_setzero_ps();
-        const int vectors = chunk / 16;
+        Floats v[64 / LANES], most = zeros();
+        const int vectors = chunk / LANES;
         for (int i = 0; i < vectors; ++i) {
-            const int left = std::clamp(n - 16 * i, 0, 16);
-            v[i] = _mm512_maskz_loadu_ps(static_cast<__mmask16>((1u << left) - 1), x + 16 * i);
-            largest = _mm512_max_ps(largest, _mm512_andnot_ps(sign, v[i]));
+            v[i] = load_first(x + LANES * i, n - LANES * i);
+            most = largest(most, magnitude(v[i]));
         }
-        const float most = _mm512_reduce_max_ps(largest);
-        const __m512 inverse = _mm512_set1_ps(most > 0 ? 127.0f / most : 0.0f);
+        const float top = largest_of(most);
+        const Floats inverse = all(top > 0 ? 127.0f / top : 0.0f);
         int8_t* out = &q[static_cast<size_t>(row) * stride + c * chunk];
-        __m512i total = _mm512_setzero_si512();
+        Words total = zero_words();
         for (int i = 0; i < vectors; ++i) {
-            const __m512i level = _mm512_cvtps_epi32(_mm512_mul_ps(v[i], inverse));
-            total = _mm512_add_epi32(total, level);
-            _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 16 * i), _mm512_cvtsepi32_epi8(level));
+            const Words level = to_words(multiply(v[i], inverse));
+            total = add_words(total, level);
+            store_signed_bytes(out + LANES * i, level);
         }
-        scale[static_cast<size_t>(row) * chunks + c] = most / 127.0f;
-        sum[static_cast<size_t>(row) * chunks + c] = _mm512_reduce_add_epi32(total);
+        scale[static_cast<size_t>(row) * chunks + c] = top / 127.0f;
+        sum[static_cast<size_t>(row) * chunks + c] = sum_of_words(total);
     }
 };
 
@@ -127,35 +124,35 @@ struct Fetch {
 constexpr int STEPS = 16;  // inputs (bfloat16: pairs of them) between two such fetches
 
 template <int MR>
-inline void clear(__m512 (&y)[MR][2]) {
+inline void clear(Floats (&y)[MR][2]) {
 #pragma GCC unroll 8
-    for (int m = 0; m < MR; ++m) y[m][0] = y[m][1] = _mm512_setzero_ps();
+    for (int m = 0; m < MR; ++m) y[m][0] = y[m][1] = zeros();
 }
 
 template <int MR>
-inline void put(const __m512 (&y)[MR][2], float* out) {
+inline void put(const Floats (&y)[MR][2], float* out) {
 #pragma GCC unroll 8
     for (int m = 0; m < MR; ++m) {
-        _mm512_storeu_ps(out + m * PANEL, y[m][0]);
-        _mm512_storeu_ps(out + m * PANEL + 16, y[m][1]);
+        store(out + m * PANEL, y[m][0]);
+        store(out + m * PANEL + LANES, y[m][1]);
     }
 }
 
-// MR rows times one panel, into `out` (MR, 32). The sums live in registers: these are functions of their own, never inlined, so that
+// MR rows times one panel, into `out` (MR, P). The sums live in registers: these are functions of their own, never inlined, so that
 // the compiler has all registers for them.
 template <int MR>
 [[gnu::noinline]] void tile_float32(const float* w, const float* a, int stride, int inputs, Fetch fetch, float* out) {
-    __m512 y[MR][2];
+    Floats y[MR][2];
     clear<MR>(y);
     for (int begin = 0; begin < inputs; begin += STEPS) {
-        fetch.next(STEPS * 128);
+        fetch.next(STEPS * PANEL * 4);
         for (int k = begin; k < std::min(begin + STEPS, inputs); ++k, w += PANEL) {
-            const __m512 w0 = _mm512_loadu_ps(w), w1 = _mm512_loadu_ps(w + 16);
+            const Floats w0 = load(w), w1 = load(w + LANES);
 #pragma GCC unroll 8
             for (int m = 0; m < MR; ++m) {
-                const __m512 x = _mm512_set1_ps(a[static_cast<size_t>(m) * stride + k]);
-                y[m][0] = _mm512_fmadd_ps(x, w0, y[m][0]);
-                y[m][1] = _mm512_fmadd_ps(x, w1, y[m][1]);
+                const Floats x = all(a[static_cast<size_t>(m) * stride + k]);
+                y[m][0] = multiply_add(x, w0, y[m][0]);
+                y[m][1] = multiply_add(x, w1, y[m][1]);
             }
         }
     }
@@ -164,19 +161,19 @@ template <int MR>
 
 template <int MR>
 [[gnu::noinline]] void tile_bfloat16(const bf16* w, const bf16* a, int stride, int inputs, Fetch fetch, float* out) {
-    __m512 y[MR][2];
+    Floats y[MR][2];
     clear<MR>(y);
     for (int begin = 0; begin < inputs; begin += 2 * STEPS) {
-        fetch.next(STEPS * 128);
+        fetch.next(STEPS * PANEL * 4);
         for (int k = begin; k < std::min(begin + 2 * STEPS, inputs); k += 2, w += 2 * PANEL) {
-            const __m512bh w0 = (__m512bh)_mm512_loadu_si512(w), w1 = (__m512bh)_mm512_loadu_si512(w + 32);
+            const Words w0 = load_words(w), w1 = load_words(w + PANEL);
 #pragma GCC unroll 8
             for (int m = 0; m < MR; ++m) {
                 int32_t pair;
                 std::memcpy(&pair, a + static_cast<size_t>(m) * stride + k, 4);
-                const __m512bh x = (__m512bh)_mm512_set1_epi32(pair);
-                y[m][0] = _mm512_dpbf16_ps(y[m][0], w0, x);
-                y[m][1] = _mm512_dpbf16_ps(y[m][1], w1, x);
+                const Words x = all_words(pair);
+                y[m][0] = dot2(y[m][0], w0, x);
+                y[m][1] = dot2(y[m][1], w1, x);
             }
         }
     }
@@ -192,69 +189,85 @@ struct Levels {
     int chunk, chunks, per_group, offset;  // chunks that share a scale; the zero point of all
 };
 
+// Add the products of 32 inputs: MR rows of activations at `a`, weights at `w`, which moves on.
+template <int MR>
+[[gnu::always_inline]] inline void add_bytes(const uint8_t*& w, const int8_t* a, int stride, Words (&dot)[MR][2]) {
+    for (int k = 0; k < 32; k += 4, w += 4 * PANEL) {
+        const Words w0 = load_words(w), w1 = load_words(w + 4 * LANES);
+#pragma GCC unroll 8
+        for (int m = 0; m < MR; ++m) {
+            int32_t four;
+            std::memcpy(&four, a + static_cast<size_t>(m) * stride + k, 4);
+            const Words x = all_words(four);
+            dot[m][0] = dot4(dot[m][0], w0, x);
+            dot[m][1] = dot4(dot[m][1], w1, x);
+        }
+    }
+}
+
+template <int MR>
+[[gnu::always_inline]] inline void add_nibbles(const uint8_t*& w, const int8_t* a, int stride, Words (&dot)[MR][2]) {
+    NibbleSums part[MR][2];
+#pragma GCC unroll 8
+    for (int m = 0; m < MR; ++m) part[m][0] = part[m][1] = zero_words();
+    for (int k = 0; k < 32; k += 4, w += 2 * PANEL) {
+        const Words both = load_words(w), w0 = low_nibbles(both), w1 = high_nibbles(both);
+#pragma GCC unroll 8
+        for (int m = 0; m < MR; ++m) {
+            int32_t four;
+            std::memcpy(&four, a + static_cast<size_t>(m) * stride + k, 4);
+            const Words x = all_words(four);
+            part[m][0] = dot4_nibbles(part[m][0], w0, x);
+            part[m][1] = dot4_nibbles(part[m][1], w1, x);
+        }
+    }
+#pragma GCC unroll 8
+    for (int m = 0; m < MR; ++m)
+        for (int half = 0; half < 2; ++half) dot[m][half] = add_words(dot[m][half], whole(part[m][half]));
+}
+
 enum Offset { MIDDLE, ZERO, MINIMUM };  // what the levels are counted from
 
 template <int MR, bool NARROW, Offset OFFSET>
 [[gnu::noinline]] void tile_integer(const Levels& p, const Rows& rows, int row, Fetch fetch, float* out) {
-    __m512 y[MR][2];
+    Floats y[MR][2];
     clear<MR>(y);
-    const __m512i nibble = _mm512_set1_epi8(15);
     const uint8_t* w = p.weight;
     const int8_t* a = &rows.q[static_cast<size_t>(row) * rows.stride];
     const float* a_scale = &rows.scale[static_cast<size_t>(row) * rows.chunks];
     const int32_t* a_sum = &rows.sum[static_cast<size_t>(row) * rows.chunks];
-    for (int c = 0; c < p.chunks; ++c, a += p.chunk) {
-        __m512i dot[MR][2];
+    for (int c = 0; c < p.chunks; ++c) {
+        Words dot[MR][2];
 #pragma GCC unroll 8
         for (int m = 0; m < MR; ++m) {
             const int32_t start = OFFSET != MIDDLE ? 0 : -p.offset * a_sum[static_cast<size_t>(m) * rows.chunks + c];
-            dot[m][0] = dot[m][1] = _mm512_set1_epi32(start);
+            dot[m][0] = dot[m][1] = all_words(start);
         }
-        fetch.next(p.chunk * (NARROW ? 16 : 32));
-        for (int k = 0; k < p.chunk; k += 4) {
-            __m512i w0, w1;
-            if (NARROW) {
-                const __m512i both = _mm512_loadu_si512(w);
-                w += 64;
-                w0 = _mm512_and_si512(both, nibble);
-                w1 = _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble);
-            } else {
-                w0 = _mm512_loadu_si512(w);
-                w1 = _mm512_loadu_si512(w + 64);
-                w += 128;
-            }
-#pragma GCC unroll 8
-            for (int m = 0; m < MR; ++m) {
-                int32_t four;
-                std::memcpy(&four, a + static_cast<size_t>(m) * rows.stride + k, 4);
-                const __m512i x = _mm512_set1_epi32(four);
-                dot[m][0] = _mm512_dpbusd_epi32(dot[m][0], w0, x);
-                dot[m][1] = _mm512_dpbusd_epi32(dot[m][1], w1, x);
-            }
+        fetch.next(p.chunk * (NARROW ? PANEL / 2 : PANEL));
+        for (int begin = 0; begin < p.chunk; begin += 32, a += 32) {
+            if constexpr (NARROW) add_nibbles<MR>(w, a, rows.stride, dot);
+            else add_bytes<MR>(w, a, rows.stride, dot);
         }
         const int group = c / p.per_group * PANEL;
-        const __m512 s0 = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.scale + group)));
-        const __m512 s1 = _mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p.scale + group + 16)));
-        __m512 z0, z1;  // what a level of zero is worth, negative
+        const Floats s0 = from_half(p.scale + group), s1 = from_half(p.scale + group + LANES);
+        Floats z0, z1;  // what a level of zero is worth, negative
         if (OFFSET == MINIMUM) {
-            const __m256i* minimum = reinterpret_cast<const __m256i*>(p.minimum + group);
-            z0 = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_cvtph_ps(_mm256_loadu_si256(minimum)));
-            z1 = _mm512_sub_ps(_mm512_setzero_ps(), _mm512_cvtph_ps(_mm256_loadu_si256(minimum + 1)));
+            z0 = subtract(zeros(), from_half(p.minimum + group));
+            z1 = subtract(zeros(), from_half(p.minimum + group + LANES));
         } else if (OFFSET == ZERO) {
-            const __m128i* zero = reinterpret_cast<const __m128i*>(p.zero + group);
-            z0 = _mm512_mul_ps(s0, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(zero))));
-            z1 = _mm512_mul_ps(s1, _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(zero + 1))));
+            z0 = multiply(s0, from_bytes(p.zero + group));
+            z1 = multiply(s1, from_bytes(p.zero + group + LANES));
         }
 #pragma GCC unroll 8
         for (int m = 0; m < MR; ++m) {
             const size_t at = static_cast<size_t>(m) * rows.chunks + c;
-            const __m512 s = _mm512_set1_ps(a_scale[at]);
-            y[m][0] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[m][0]), _mm512_mul_ps(s0, s), y[m][0]);
-            y[m][1] = _mm512_fmadd_ps(_mm512_cvtepi32_ps(dot[m][1]), _mm512_mul_ps(s1, s), y[m][1]);
+            const Floats s = all(a_scale[at]);
+            y[m][0] = multiply_add(to_floats(dot[m][0]), multiply(s0, s), y[m][0]);
+            y[m][1] = multiply_add(to_floats(dot[m][1]), multiply(s1, s), y[m][1]);
             if (OFFSET != MIDDLE) {
-                const __m512 total = _mm512_set1_ps(a_scale[at] * static_cast<float>(a_sum[at]));
-                y[m][0] = _mm512_fnmadd_ps(z0, total, y[m][0]);
-                y[m][1] = _mm512_fnmadd_ps(z1, total, y[m][1]);
+                const Floats total = all(a_scale[at] * static_cast<float>(a_sum[at]));
+                y[m][0] = negative_multiply_add(z0, total, y[m][0]);
+                y[m][1] = negative_multiply_add(z1, total, y[m][1]);
             }
         }
     }
@@ -281,17 +294,25 @@ void tile(const Matrix& matrix, const Levels& levels, bool narrow, int panel, co
     }
 }
 
-// Rows [first, last) times panels [panel, panel_end); `store(row, panel, y0, y1)` takes 32 outputs of a row.
-template <typename Store>
-void multiply(const Matrix& matrix, const Rows& rows, int first, int last, int panel, int panel_end, const Store& store) {
+// As many rows as the registers hold sums of: 32 registers with AVX-512, 16 without.
+constexpr int tallest_tile(int kind) {
+    if (LANES == 16) return kind >= INT8 ? 5 : 6;
+    return kind == FLOAT32 ? 6 : 4;
+}
+
+constexpr bool WIDENS = LANES == 16;  // whether many rows are faster with bytes than with nibbles
+
+// Rows [first, last) times panels [panel, panel_end); `take(row, panel, y0, y1)` takes the outputs of one row and panel.
+template <typename Take>
+void product(const Matrix& matrix, const Rows& rows, int first, int last, int panel, int panel_end, const Take& take) {
     const bool integer = matrix.integer();
-    const int tallest = integer ? 5 : 6;  // as many rows as the registers hold
+    const int tallest = tallest_tile(matrix.kind);
     const int element = matrix.kind == FLOAT32 ? 4 : matrix.kind == BFLOAT16 ? 2 : 1;
     const int block = std::max(tallest, (1 << 19) / (matrix.width() * element) / tallest * tallest);  // rows that stay in cache
     static thread_local std::vector<uint8_t> wide;
     for (int begin = first; begin < last; begin += block) {
         const int end = std::min(last, begin + block);
-        const bool widen = matrix.kind == INT4 && end - begin > 2 * tallest;
+        const bool widen = WIDENS && matrix.kind == INT4 && end - begin > 2 * tallest;
         if (widen && wide.size() < static_cast<size_t>(matrix.width()) * PANEL) wide.resize(static_cast<size_t>(matrix.width()) * PANEL);
         for (int p = panel; p < panel_end; ++p) {
             Levels levels{};
@@ -303,11 +324,10 @@ void multiply(const Matrix& matrix, const Rows& rows, int first, int last, int p
                           std::max(1, matrix.group / matrix.chunk()), matrix.kind == INT8 ? 128 : 8};
                 levels.chunks = (matrix.in + levels.chunk - 1) / levels.chunk;
                 if (widen) {  // nibbles to bytes once for all the rows
-                    const __m512i nibble = _mm512_set1_epi8(15);
                     for (int k = 0; k < matrix.width() / 4; ++k) {
-                        const __m512i both = _mm512_loadu_si512(levels.weight + 64 * k);
-                        _mm512_storeu_si512(&wide[128 * k], _mm512_and_si512(both, nibble));
-                        _mm512_storeu_si512(&wide[128 * k + 64], _mm512_and_si512(_mm512_srli_epi16(both, 4), nibble));
+                        const Words both = load_words(levels.weight + 2 * PANEL * k);
+                        store_words(&wide[4 * PANEL * k], low_nibbles(both));
+                        store_words(&wide[4 * PANEL * k + 4 * LANES], high_nibbles(both));
                     }
                     levels.weight = wide.data();
                 }
@@ -321,7 +341,7 @@ void multiply(const Matrix& matrix, const Rows& rows, int first, int last, int p
                 constexpr int MR = decltype(count)::value;
                 const Fetch fetch{following + number * matrix.panel_bytes() / tiles, share};
                 tile<MR>(matrix, levels, narrow, p, rows, row, fetch, sums);
-                for (int m = 0; m < MR; ++m) store(row + m, p, load(sums + m * PANEL), load(sums + m * PANEL + 16));
+                for (int m = 0; m < MR; ++m) take(row + m, p, load(sums + m * PANEL), load(sums + m * PANEL + LANES));
             };
             // tiles of nearly equal heights: a last one of a single row would read the panel for little
             int row = begin;
