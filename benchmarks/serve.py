@@ -31,7 +31,7 @@ CLIENTS = (1, 16, 64)
 REQUESTS = {1: 8, 16: 3, 64: 2}  # of each client
 PROMPT_WORDS, ANSWER_TOKENS = 180, 32
 WORDS = Path(__file__).read_text(encoding="utf-8").split()[:200]
-START_S = 300.0
+START_S = 900.0
 
 
 @dataclass

@@ -97,7 +97,7 @@ def _processor_name() -> str:
 
 
 def _kernels() -> str:
-    from kwen.engine.native_library import library, why_not  # it compiles the kernels, and shares torch's import with what follows
+    from kwen.engine.native_library import library, why_not  # compiles the kernels, and shares torch's import with what follows
 
     kernels = library()
     if kernels is None:

@@ -96,7 +96,7 @@ class BlockPool:
     def match(self, prompt: list[int]) -> Match:
         """The longest cached beginning of `prompt`; one token at least is left to compute."""
         found = Match()
-        whole = (len(prompt) - 1) // BLOCK
+        whole = _whole(prompt)
         for number in range(whole):
             key = (found.node, tuple(prompt[number * BLOCK : (number + 1) * BLOCK]))
             if key not in self._nodes:
@@ -117,7 +117,7 @@ class BlockPool:
         `computed`."""
         keys: list[Key] = []
         node = match.node
-        whole = (len(prompt) - 1) // BLOCK
+        whole = _whole(prompt)
         for number in range(len(match.blocks), whole):
             key = (node, tuple(prompt[number * BLOCK : (number + 1) * BLOCK]))
             node = self._enter(key, blocks[number])
@@ -162,3 +162,8 @@ class BlockPool:
                 del self._nodes[key]
             if self._tails.get(key) == block:
                 del self._tails[key]
+
+
+def _whole(prompt: list[int]) -> int:
+    """The full blocks of `prompt` before its last token, which is always computed."""
+    return (len(prompt) - 1) // BLOCK

@@ -5,6 +5,7 @@ plan (scheduler) -> one ragged pass (runner) -> sample -> push into the requests
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from heapq import nlargest
 from itertools import accumulate
 
 import numpy as np
@@ -126,8 +127,8 @@ class Engine:
             request.constrain(self.config.vocab_size)
         self._prompt_tokens += sum(len(request.prompt) for request in requests)
         self._scheduler.add(requests)
-        everyone = sorted(map(_blocks, [*self._scheduler.running, *self._scheduler.waiting]), reverse=True)
-        self.reserve(sum(everyone[: self.slots]) + self.slots)
+        largest = nlargest(self.slots, map(_blocks, [*self._scheduler.running, *self._scheduler.waiting]))
+        self.reserve(sum(largest) + self.slots)
 
     def reserve(self, blocks: int) -> None:
         """Give the cache room for `blocks` blocks now, as far as `cache_bytes` goes."""

@@ -1,4 +1,7 @@
-"""The model through torch, on any device: what runs where there are no native kernels. Blocks are gathered for each pass.
+"""The model through torch, on any device: what runs where there are no native kernels.
+
+On a GPU FlexAttention reads the cache's blocks where they lie, and steps of one token a sequence are captured (`captured`);
+elsewhere, and from a cache of int8, blocks are gathered for each pass.
 
 Legend: N new tokens, S sequences, B sequences of one group, T most new tokens of one, R rows with logits.
 """
@@ -7,19 +10,23 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from kwen.engine.captured import CapturedSteps
 from kwen.engine.runner import CACHE_DTYPES, CacheDtype, Logits, Step
-from kwen.model.attention import BLOCK, PagedCache, PagedView
+from kwen.model.attention import BLOCK, FlexView, PagedCache, PagedView
 from kwen.model.transformer import Transformer
 
 _LIKE_LENGTH = 0.75  # sequences whose new tokens are at least this share of the longest one's go through together
 
 
 class TorchRunner:
-    """Runs `model` by its own forward pass over a `PagedCache`; cache_dtype: of keys and values, by default the model's."""
+    """Runs `model` by its own forward pass over a `PagedCache`.
+
+    cache_dtype: of keys and values, by default the model's. on_gpu: whether to go the way of GPUs, by default on one.
+    """
 
     batch_invariant = False
 
-    def __init__(self, model: Transformer, cache_dtype: CacheDtype | None = None) -> None:
+    def __init__(self, model: Transformer, cache_dtype: CacheDtype | None = None, on_gpu: bool | None = None) -> None:
         self._model = model
         weight = model.model.embed_tokens.weight
         self._device = weight.device
@@ -27,16 +34,23 @@ class TorchRunner:
         self._cache = PagedCache(model.config, dtype, weight.device)
         self.block_bytes = self._cache.block_bytes
         self._seen: list[tuple[int, int]] = []
+        on_gpu = self._device.type == "cuda" if on_gpu is None else on_gpu
+        self._view = FlexView if on_gpu and dtype != torch.int8 else PagedView
+        self._captured = CapturedSteps(self._decode, self._device) if self._view is FlexView else None
 
     def refresh(self) -> bool:
         """Weights are read as they are at every pass; whether any has changed."""
         seen = [(one.data_ptr(), 0 if one.is_inference() else one._version) for one in self._model.parameters()]
         changed, self._seen = seen != self._seen, seen
+        if changed and self._captured is not None:
+            self._captured.forget()
         return changed
 
     def reserve(self, blocks: int) -> None:
         """Make room for `blocks` blocks, and one that takes what padding writes."""
         self._cache.reserve(blocks + 1)
+        if self._captured is not None:
+            self._captured.forget()
 
     def copy_block(self, source: int, target: int) -> None:
         """Copy one block's keys and values."""
@@ -45,6 +59,10 @@ class TorchRunner:
     def forward(self, step: Step) -> Logits:
         """Extend the cache by the step's tokens and give the logits of its rows."""
         counts = np.diff(step.starts)
+        if self._captured is not None and len(step.rows) == len(step.token_ids) == len(counts):
+            written = step.tables[np.arange(len(counts)), step.positions // BLOCK]
+            spare = self._cache.blocks - 1
+            return Logits.of(self._captured.run(step.token_ids, step.positions, written, step.tables, spare).float())
         hidden_ND: Tensor | None = None
         for group in _groups(counts):
             hidden_BTD = self._group(step, group, int(counts[group].max()))
@@ -72,8 +90,13 @@ class TorchRunner:
             torch.from_numpy(array).to(self._device)
             for array in (tokens_BT, positions_BT, blocks_BT, step.tables[group, :furthest].astype(np.int64))
         )
-        view = PagedView(self._cache, tables, positions, blocks)
+        view = self._view(self._cache, tables, positions, blocks)
         return self._model.hidden(tokens, positions=positions, cache=view)
+
+    def _decode(self, tokens: Tensor, positions: Tensor, written: Tensor, tables: Tensor) -> Tensor:
+        """Logits (B, V) of one new token (B, 1) a sequence."""
+        view = self._view(self._cache, tables, positions, written)
+        return self._model.project(self._model.hidden(tokens, positions=positions, cache=view)[:, 0])
 
 
 def _groups(counts: np.ndarray) -> list[list[int]]:

@@ -3,9 +3,14 @@
 Legend: B batch, T new tokens, M cached positions, N cache blocks, H query heads, K key/value heads, E head dim.
 """
 
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any, cast
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, flex_attention
 
 from kwen.model.config import ModelConfig
 
@@ -49,7 +54,7 @@ class PagedCache:
 
 
 class PagedView:
-    """One forward pass's use of a PagedCache: which blocks each row reads, where it writes, and the mask.
+    """One forward pass's use of a PagedCache: which blocks each row reads and where it writes.
 
     tables: (B, blocks) of each row, as many as its furthest position needs at least. positions: (B, T). written: (B, T), the
     block that takes each token's key and value.
@@ -60,26 +65,74 @@ class PagedView:
         indices = torch.arange(tables.shape[1] * BLOCK, device=positions.device)
         self.mask = indices <= positions[:, None, :, None]  # (B, 1, T, M)
 
-    def update(self, layer: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Write k, v (B, K, T, E) at their positions; return the rows' keys and values (B, K, M, E)."""
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """Write k, v (B, K, T, E) at their positions, and attend with q (B, H, T, E) to what each row has: (B, H, T, E)."""
         cache = self.cache
-        return (
-            self._through(cache.keys[layer], cache.key_scales[layer], k),
-            self._through(cache.values[layer], cache.value_scales[layer], v),
-        )
+        self._write(cache.keys[layer], cache.key_scales[layer], k)
+        self._write(cache.values[layer], cache.value_scales[layer], v)
+        keys = self._read(cache.keys[layer], cache.key_scales[layer], k.dtype)
+        return attend(q, keys, self._read(cache.values[layer], cache.value_scales[layer], v.dtype), self.mask)
 
-    def _through(self, store: Tensor, scales: Tensor, new: Tensor) -> Tensor:
-        """Write `new` (B, K, T, E) and read all (B, K, M, E)."""
+    def _write(self, store: Tensor, scales: Tensor, new: Tensor) -> None:
         places, new_BTKE = self.positions % BLOCK, new.transpose(1, 2)
         if store.dtype != torch.int8:
             store[self.written, places] = new_BTKE.to(store.dtype)
-            return store[self.tables].flatten(1, 2).transpose(1, 2).to(new.dtype)
+            return
         scale = new_BTKE.float().abs().amax(dim=-1) / 127
         levels = new_BTKE.float() / torch.where(scale > 0, scale, 1.0)[..., None]
         store[self.written, places] = levels.round().to(torch.int8)
         scales[self.written, places] = scale
-        read = store[self.tables].to(new.dtype) * scales[self.tables][..., None].to(new.dtype)
+
+    def _read(self, store: Tensor, scales: Tensor, dtype: torch.dtype) -> Tensor:
+        """The rows' keys or values (B, K, M, E), gathered."""
+        read = store[self.tables].to(dtype)
+        if store.dtype == torch.int8:
+            read = read * scales[self.tables][..., None].to(dtype)
         return read.flatten(1, 2).transpose(1, 2)
+
+
+_NOWHERE = 1 << 40  # beyond all positions
+
+
+class FlexView(PagedView):
+    """The same through FlexAttention, which reads the blocks where they lie: for GPUs, and caches that are not int8.
+
+    Each row's table is its list of the mask's blocks; within them a number for each row and block tells where its positions
+    begin.
+    """
+
+    def __init__(self, cache: PagedCache, tables: Tensor, positions: Tensor, written: Tensor) -> None:
+        self.cache, self.tables, self.positions, self.written = cache, tables, positions, written
+        (B, T), blocks = positions.shape, cache.blocks
+        starts = torch.arange(0, tables.shape[1] * BLOCK, BLOCK, device=tables.device).expand_as(tables)
+        starts = starts.masked_fill(starts > positions.amax(dim=1, keepdim=True), _NOWHERE)  # padding of the table
+        first = torch.full((B, blocks), _NOWHERE, device=tables.device).scatter_reduce_(1, tables, starts, "amin")
+        rows = F.pad(positions, (0, -T % BLOCK)).view(B, 1, -1, BLOCK)
+        counts = (rows.amax(dim=-1) // BLOCK + 1).int()  # (B, 1, blocks of queries)
+        wide = F.pad(tables, (0, blocks - tables.shape[1]))  # as many columns as there are blocks: torch's compiler asks for it
+        indices = wide[:, None, None].expand(-1, -1, counts.shape[2], -1).int().contiguous()
+        self._mask = BlockMask.from_kv_blocks(
+            counts, indices, BLOCK_SIZE=(BLOCK, BLOCK), seq_lengths=(T, blocks * BLOCK), compute_q_blocks=False,
+            mask_mod=lambda b, h, query, at: first[b, at // BLOCK] + at % BLOCK <= positions[b, query],
+        )  # fmt: skip
+
+    def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """As PagedView's."""
+        cache = self.cache
+        self._write(cache.keys[layer], cache.key_scales[layer], k)
+        self._write(cache.values[layer], cache.value_scales[layer], v)
+        rows = len(q), -1, -1, -1
+        keys, values = (store[layer].flatten(0, 1).transpose(0, 1).expand(rows) for store in (cache.keys, cache.values))
+        run = _compiled_flex_attention() if q.is_cuda else flex_attention
+        options: Any = {"BLOCK_M": BLOCK, "BLOCK_N": BLOCK}
+        grouped = q.shape[1] != k.shape[1]
+        y = run(q.to(keys.dtype), keys, values, block_mask=self._mask, enable_gqa=grouped, kernel_options=options)
+        return cast(Tensor, y).to(q.dtype)
+
+
+@lru_cache(maxsize=1)
+def _compiled_flex_attention() -> Callable[..., Any]:
+    return torch.compile(flex_attention)
 
 
 def document_mask(documents: Tensor, seen_by: Tensor | None = None) -> Tensor:

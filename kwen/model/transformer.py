@@ -71,8 +71,8 @@ class Attention(nn.Module):
         q = rotate(q.transpose(1, 2), context.cos, context.sin)
         k = rotate(k.transpose(1, 2), context.cos, context.sin)
         if context.cache is not None:
-            k, v = context.cache.update(self.layer, k, v)
-        if context.plain and context.mask is not None:
+            y = context.cache.attend(self.layer, q, k, v)
+        elif context.plain and context.mask is not None:
             y = attend_plainly(q, k, v, context.mask)
         else:
             y = attend(q, k, v, context.mask)
@@ -176,7 +176,6 @@ class Transformer(nn.Module):
         if cache is not None:
             if positions is None:
                 raise ValueError("a cache needs positions")
-            mask = cache.mask
         else:
             plain = self.training and token_ids.device.type == "cpu" and T <= PLAIN_ATTENTION_LIMIT
             if documents is not None:

@@ -1,6 +1,7 @@
 """Continuous batching changes nothing: any schedule gives the tokens that transformers gives one prompt alone."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,9 @@ ARCHITECTURES = {
     },
     "yarn": {"rope_scaling": RopeScaling("yarn", 4.0, 64)},
 }  # fmt: skip
-RUNNERS: dict[str, Callable[[Transformer], Runner]] = {"native": NativeRunner, "torch": TorchRunner}
+RUNNERS: dict[str, Callable[..., Runner]] = {
+    "native": NativeRunner, "torch": TorchRunner, "torch as on a GPU": partial(TorchRunner, on_gpu=True),
+}  # fmt: skip
 
 
 def of_architecture(name: str, vocab_size: int) -> Transformer:
@@ -55,6 +58,12 @@ def prompts(vocab_size: int) -> list[list[int]]:
     tails = [torch.randint(0, vocab_size, (count,), generator=source).tolist() for count in (1, 2, 7, 31, 33)]
     shared = [head[:cut] + tail for cut in (0, 20, 32, 64, 65, 100) for tail in tails]
     return [*shared, head[:64], head[:65], head[:9] * 6, head[3:6] * 20, shared[7], shared[7]]
+
+
+@pytest.fixture(autouse=True)
+def _flex_attention_without_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a CPU it would compile anew for each shape."""
+    monkeypatch.setattr(torch.nn.attention.flex_attention, "_FLEX_ATTENTION_DISABLE_COMPILE_DEBUG", True)
 
 
 @pytest.fixture(scope="module", params=ARCHITECTURES)
@@ -191,7 +200,7 @@ def test_a_narrow_cache_is_smaller_and_nearly_as_exact(tokenizer: Tokenizer, kin
     model, asked = of_architecture("qwen3", tokenizer.vocab_size), prompts(tokenizer.vocab_size)[:12]
     found = []
     for dtype in ("float32", cache_dtype):
-        runner = RUNNERS[kind](model, dtype)  # type: ignore[call-arg]
+        runner = RUNNERS[kind](model, dtype)
         engine = Engine(model, 12, runner=runner)
         requests = [Request(n, prompt, SamplingParams(1, prompt_logprobs=0), tokenizer) for n, prompt in enumerate(asked)]
         run(engine, requests, [n % 3 for n in range(12)])
