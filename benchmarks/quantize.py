@@ -35,6 +35,8 @@ from kwen.text.tokenizer import Tokenizer
 WINDOW, CALIBRATION = 1024, (48, 512)
 VARIANTS: dict[str, Callable[[Transformer, Tensor], Any]] = {
     "int8 g32": lambda model, rows: quantize_model(model, 8, 32),
+    "int4 g32 GPTQ, values 8": lambda model, rows: calibrate_model(model, rows, 4, 32, symmetric=False, value_bits=8),
+    "int4 g32, values 8": lambda model, rows: quantize_model(model, 4, 32, value_bits=8),
     "int4 g32 GPTQ": lambda model, rows: calibrate_model(model, rows, 4, 32, symmetric=False),
     "int4 g128 GPTQ": lambda model, rows: calibrate_model(model, rows, 4, 128, symmetric=False),
     "int4 g32 GPTQ symmetric": lambda model, rows: calibrate_model(model, rows, 4, 32),

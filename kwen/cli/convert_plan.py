@@ -24,13 +24,15 @@ GGUF_GROUP = 32
 @dataclass(frozen=True)
 class Plan:
     """to: the format. gguf_kind: what a GGUF file holds, None for a folder. bits, group_size: of integer weights, bits None where
-    there are none of one kind throughout. calibrate: the user's text, if any."""
+    there are none of one kind throughout. calibrate: the user's text, if any. keep_values: whether the projections of attention's
+    values stay floats."""
 
     to: str
     gguf_kind: str | None
     bits: Literal[4, 8] | None
     group_size: int
     calibrate: Path | None
+    keep_values: bool = False
 
     @property
     def zero_points(self) -> bool:
@@ -48,10 +50,13 @@ class Plan:
         if self.gguf_kind is not None:
             return f"gguf ({self.gguf_kind.upper()})"
         method = "AWQ" if self.zero_points else "GPTQ"
-        return self.to if self.bits is None else f"{self.to} ({method}, {self.bits} bits, groups of {self.group_size})"
+        kept = ", values in 16" if self.keep_values else ""
+        return self.to if self.bits is None else f"{self.to} ({method}, {self.bits} bits{kept}, groups of {self.group_size})"
 
 
-def plan_of(to: str, quantize: str | None, group_size: int | None, calibrate: Path | None) -> Plan:
+def plan_of(
+    to: str, quantize: str | None, group_size: int | None, calibrate: Path | None, keep_values: bool = False
+) -> Plan:
     """The plan. Raises UserError for options that do not go together."""
     if to not in ("hf", "qwen1", "gguf"):
         raise UserError(f"--to {to}: no such format; use hf, qwen1 or gguf")
@@ -62,6 +67,8 @@ def plan_of(to: str, quantize: str | None, group_size: int | None, calibrate: Pa
             raise UserError(f'--calibrate {calibrate}: give a .txt file, or a .jsonl file of "text" or "messages"')
         if not calibrate.is_file():
             raise UserError(f"--calibrate {calibrate}: no such file")
+    if keep_values and (to != "hf" or quantize != "int4" or calibrate is None):
+        raise UserError("--keep-values goes with --quantize int4 --calibrate FILE and --to hf: leave it out, or give those")
     if to == "gguf":
         if quantize is not None and quantize not in _GGUF_KINDS:
             raise UserError(f"--quantize {quantize}: no such type of a GGUF file; use {', '.join(_GGUF_KINDS)}")
@@ -77,4 +84,4 @@ def plan_of(to: str, quantize: str | None, group_size: int | None, calibrate: Pa
         raise UserError("--to qwen1 holds float weights alone: leave --quantize out, or use --to hf or gguf")
     if quantize not in ("int8", "int4"):
         raise UserError(f"--quantize {quantize}: a folder holds int8 or int4; {quantize} is for --to gguf")
-    return Plan(to, None, _BITS[quantize], group_size or GGUF_GROUP, calibrate)
+    return Plan(to, None, _BITS[quantize], group_size or GGUF_GROUP, calibrate, keep_values)

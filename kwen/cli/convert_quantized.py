@@ -70,8 +70,9 @@ def _round(model: Transformer, plan: Plan, calibration: Tensor, console: Console
     with one_line_progress(console, "calibrate" if plan.calibrate else "quantise") as progress:
         if plan.calibrate is not None:
             calibrate_model(
-                model, calibration, plan.bits, plan.group_size, None, symmetric=not plan.zero_points, progress=progress
-            )
+                model, calibration, plan.bits, plan.group_size, None,
+                symmetric=not plan.zero_points, value_bits=8 if plan.keep_values else None, progress=progress,
+            )  # fmt: skip
         else:
             quantize_model(model, plan.bits, plan.group_size, head_bits=None, progress=progress)
 

@@ -61,8 +61,8 @@ def load(path: str | Path, dtype: str | None = None, device: str | torch.device 
 
     dtype: "float32", "bfloat16" or "float16"; by default float32 on a CPU whatever the file holds, bfloat16 on a GPU. "int8" and
     "int4" keep layers that the file holds as integers (GPTQ, AWQ, Q8_0, Q4_0, Q4_1) as they are, and round the others to the
-    nearest of so many bits, which at 4 costs a small model a fifth of its perplexity: `kwen convert --quantize int4 --calibrate`
-    does better.
+    nearest of so many bits (at 4 the projections of attention's values to 8), which costs a small model PERCENT of its
+    perplexity: `kwen convert --quantize int4 --calibrate` does better.
     device: by default a GPU if there is one. Raises UserError in one line for whatever cannot be loaded.
     """
     place = _device(device)
@@ -78,7 +78,7 @@ def load(path: str | Path, dtype: str | None = None, device: str | torch.device 
     tokenizer = Tokenizer.from_source(source)
     model = build_model(checkpoint, weight_dtype, place, keep_quantized=dtype in _BITS)
     if dtype in _BITS:
-        quantize_model(model, _BITS[dtype])
+        quantize_model(model, _BITS[dtype], value_bits=8)
     template = tokenizer.chat_template or checkpoint.chat_template
     return LanguageModel(model, tokenizer, found, checkpoint.generation_config, template)
 

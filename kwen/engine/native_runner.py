@@ -33,7 +33,7 @@ class _Matrix(ctypes.Structure):
 
 class _Layer(ctypes.Structure):
     _fields_ = [
-        *((name, _Matrix) for name in ("qkv", "out", "gate_up", "down")),
+        *((name, _Matrix) for name in ("qkv", "value", "out", "gate_up", "down")),
         *((name, _POINTER) for name in ("attention_norm", "mlp_norm", "q_norm", "k_norm")),
     ]
 
@@ -186,8 +186,11 @@ class NativeRunner:
 
     def _layer(self, block: Block) -> _Layer:
         attention, mlp = block.self_attn, block.mlp
+        projections: list[nn.Module | Tensor] = [attention.q_proj, attention.k_proj, attention.v_proj]
+        whole = 2 if _form(projections[0]) == _form(projections[1]) != _form(projections[2]) else 3
         return _Layer(
-            self._matrix([attention.q_proj, attention.k_proj, attention.v_proj]),
+            self._matrix(projections[:whole]),
+            self._matrix(projections[whole:]) if whole < 3 else _Matrix(),
             self._matrix([attention.o_proj]),
             self._matrix([mlp.gate_proj, mlp.up_proj], interleave=True),
             self._matrix([mlp.down_proj]),
@@ -282,10 +285,10 @@ def _fingerprint(model: Transformer) -> list[tuple[int, int]]:
 
 
 def _form(part: nn.Module | Tensor) -> object:
-    """Equal for layers that can be one matrix of integers."""
+    """Equal for layers that can be one matrix."""
     if isinstance(part, QuantizedLinear):
         return part.bits, part.group_size, part.minimum is None
-    return id(part)
+    return None
 
 
 def _dense(part: nn.Module | Tensor) -> Tensor:

@@ -123,7 +123,7 @@ class FlexView(PagedView):
         self._write(cache.values[layer], cache.value_scales[layer], v)
         rows = len(q), -1, -1, -1
         keys, values = (store[layer].flatten(0, 1).transpose(0, 1).expand(rows) for store in (cache.keys, cache.values))
-        run = _compiled_flex_attention() if q.is_cuda else flex_attention
+        run = cast(Callable[..., Any], _compiled_flex_attention() if q.is_cuda else flex_attention)
         options: Any = {"BLOCK_M": BLOCK, "BLOCK_N": BLOCK}
         grouped = q.shape[1] != k.shape[1]
         y = run(q.to(keys.dtype), keys, values, block_mask=self._mask, enable_gqa=grouped, kernel_options=options)

@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from kwen.model.quantize import DEFAULT_GROUP, QuantizedLinear, pack, quantize_head
+from kwen.model.quantize import DEFAULT_GROUP, VALUES, QuantizedLinear, pack, quantize_head
 from kwen.model.rounding import fit_scales, round_matrix
 from kwen.model.transformer import Transformer
 from kwen.progress import Progress, silent
@@ -42,13 +42,14 @@ def calibrate_model(
     head_bits: Literal[4, 8] | None = 8,
     *,
     symmetric: bool = True,
+    value_bits: Literal[4, 8] | None = None,
     damping: float = DAMPING,
     batch: int = 8,
     progress: Progress = silent,
 ) -> Transformer:
     """Round `model`, float32 on a CPU, in place as `quantize_model` does, with the inputs that the token ids `rows` (R, T) give.
 
-    symmetric: without it each group has a zero point.
+    symmetric: without it each group has a zero point. value_bits: of the projections of attention's values, None as the others.
     The hidden states of all rows are kept, R * T * D floats, and the sums of one block. The head is rounded to nearest.
     """
     model.eval()
@@ -64,7 +65,8 @@ def calibrate_model(
         linears = {name: layer for name, layer in block.named_modules() if isinstance(layer, nn.Linear)}
         moments = _second_moments(linears, run, hidden)
         for number, (name, layer) in enumerate(linears.items()):
-            block.set_submodule(name, round_layer(layer, moments[name], bits, group_size, symmetric, damping))
+            own = value_bits or bits if name.endswith(VALUES) else bits
+            block.set_submodule(name, round_layer(layer, moments[name], own, group_size, symmetric, damping))
             progress(index + (number + 1) / (len(linears) + 1), len(model.model.layers))
         hidden = [run(number, states) for number, states in enumerate(hidden)]
         progress(index + 1, len(model.model.layers))

@@ -8,6 +8,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
+import kwen
 from kwen.cli.main import app
 from kwen.model.config import ModelConfig
 from kwen.model.formats import build_model, huggingface, load_checkpoint
@@ -76,6 +77,21 @@ def test_calibrating_measures_on_the_texts_last_tenth(text: str, source: Path, t
     assert (settings["quant_method"], settings["group_size"]) == ("awq", 16)
 
 
+def test_kept_values_cost_less_and_come_back_as_8_bits(source: Path, tmp_path: Path) -> None:
+    arguments = ("--quantize", "int4", "--calibrate", source / "text.txt")
+    costs = []
+    for name, more in (("all", ()), ("kept", ("--keep-values",))):
+        found = COST.search(run(source / "model", tmp_path / name, *arguments, *more))
+        assert found is not None
+        costs.append(float(found[6]))
+    assert costs[1] >= costs[0]
+    settings = json.loads((tmp_path / "kept" / "config.json").read_text())["quantization_config"]
+    assert (settings["quant_method"], settings["bits"], settings["modules_to_not_convert"]) == ("awq", 4, ["v_proj"])
+    model = kwen.load(tmp_path / "kept", dtype="int4").model
+    bits = {name.rpartition(".")[2]: part.bits for name, part in model.named_modules() if isinstance(part, QuantizedLinear)}
+    assert bits.pop("v_proj") == bits.pop("quantized_head") == 8 and set(bits.values()) == {4}
+
+
 @pytest.mark.parametrize(("quantize", "kind"), [(None, "F16"), ("int8", "Q8_0"), ("int4", "Q4_0"), ("q4_k_m", "Q4_K_M")])
 def test_a_gguf_file_with_its_tokenizer(quantize: str | None, kind: str, source: Path, tmp_path: Path) -> None:
     options = [] if quantize is None else ["--quantize", quantize]
@@ -107,6 +123,7 @@ WRONG = {
     ("--to", "gguf", "--quantize", "int4", "--group-size", "128"): "blocks of a GGUF file are of 32",
     ("--group-size", "64"): "belongs to --quantize",
     ("--to", "qwen1", "--quantize", "int8"): "holds float weights alone",
+    ("--quantize", "int4", "--keep-values"): "goes with --quantize int4 --calibrate FILE",
     ("--calibrate", "nothing.txt"): "needs --quantize int8 or int4",
     ("--quantize", "int4", "--calibrate", "nothing.txt"): "nothing.txt: no such file",
     ("--quantize", "int4", "--calibrate", "nothing.parquet"): "give a .txt file",

@@ -72,6 +72,28 @@ def test_integer_weights_give_torchs_logprobs_but_for_rounded_activations(
     assert (got - wanted).abs().max() < 0.3 and (got - wanted).abs().mean() < 0.04
 
 
+@pytest.mark.parametrize("values", ["int8", "int8 in wider groups", "float"])
+@pytest.mark.parametrize("heads", [16, 24])
+def test_values_may_be_wider_than_queries_and_keys(tokenizer: Tokenizer, values: str, heads: int) -> None:
+    """Two matrices then write one row: with heads of 24 neither ends where a vector does."""
+    config = ModelConfig(tokenizer.vocab_size, 96, 208, 2, 3, 1, heads, max_position_embeddings=256)
+    torch.manual_seed(7)
+    model = Transformer(config).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter, 0 if parameter.dim() > 1 else 1, 0.15)
+    kept = [nn.Linear(96, heads) for _ in model.model.layers]
+    for layer, linear in zip(model.model.layers, kept, strict=True):
+        linear.load_state_dict(layer.self_attn.v_proj.state_dict())  # type: ignore[union-attr, operator]
+    quantize_model(model, 4, 32, value_bits=8)
+    for layer, linear in zip(model.model.layers, kept, strict=True):
+        if values != "int8":
+            wide = QuantizedLinear.quantize(linear, 8, 128) if values.endswith("groups") else linear
+            layer.self_attn.v_proj = wide  # type: ignore[union-attr]
+    prompt = prompt_of(tokenizer)
+    got, wanted = prompt_logprobs(model, tokenizer, prompt), by_torch(model, prompt)
+    assert (got - wanted).abs().max() < 0.3 and (got - wanted).abs().mean() < 0.04
+
+
 def test_integers_that_need_no_rounding_are_exact(tokenizer: Tokenizer) -> None:
     """Levels and activations that are whole numbers: the product is that of the integers, whatever the zero points are."""
     torch.manual_seed(6)

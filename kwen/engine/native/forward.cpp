@@ -16,7 +16,8 @@ using namespace kwen;
 extern "C" {
 
 struct Layer {
-    Matrix qkv, out, gate_up, down;  // gate_up: panels of LANES gates and their ups
+    Matrix qkv, value;  // value: no outputs where the projection of values is part of qkv
+    Matrix out, gate_up, down;  // gate_up: panels of LANES gates and their ups
     const float *attention_norm, *mlp_norm, *q_norm, *k_norm;
 };
 
@@ -62,13 +63,14 @@ struct Engine {
 
     explicit Engine(const Model& given) : model(given), layers(given.layer, given.layer + given.layers) {
         for (Layer& layer : layers)
-            for (Matrix* matrix : {&layer.qkv, &layer.out, &layer.gate_up, &layer.down}) find_form(*matrix);
+            for (Matrix* matrix : {&layer.qkv, &layer.value, &layer.out, &layer.gate_up, &layer.down}) find_form(*matrix);
         find_form(model.head);
         model.layer = layers.data();
     }
 
 private:
     void find_form(Matrix& matrix) {
+        if (matrix.out == 0) return;
         for (matrix.form = 0; matrix.form < static_cast<int>(rows.size()); ++matrix.form)
             if (rows[matrix.form].fits(matrix)) return;
         rows.emplace_back(matrix);
@@ -161,12 +163,9 @@ private:
         const int N = s.tokens, H = m.H, K = m.K, E = m.E, G = H / K;
         const int qkv_stride = round_up((H + 2 * K) * E, PANEL) + PANEL, attended_stride = H * E + 16, wide_stride = round_up(m.W, 16);
         const Pages<T> cache = pages<T>(m, s, number);
-        norm_rows(layer.attention_norm, layer.qkv);
-        product(layer.qkv, N, [&](int row, int panel, Floats y0, Floats y1) {
-            float* out = &e.qkv[static_cast<size_t>(row) * qkv_stride + panel * PANEL];
-            store(out, biased(layer.qkv, panel, 0, y0));
-            store(out + LANES, biased(layer.qkv, panel, LANES, y1));
-        });
+        norm_rows(layer.attention_norm, layer.qkv, &layer.value);
+        project(layer.qkv, 0, qkv_stride);
+        if (layer.value.out) project(layer.value, layer.qkv.out, qkv_stride);
         meet();
         each(N, 4, [&](int t) {
             float* row = &e.qkv[static_cast<size_t>(t) * qkv_stride];
@@ -208,11 +207,22 @@ private:
         meet();
     }
 
-    void norm_rows(const float* weight, const Matrix& matrix) {
+    // Queries, keys and values: the outputs of one matrix from `first` on of each token's row.
+    void project(const Matrix& matrix, int first, int stride) {
+        product(matrix, s.tokens, [&](int row, int panel, Floats y0, Floats y1) {
+            float* out = &e.qkv[static_cast<size_t>(row) * stride + first + panel * PANEL];
+            const int left = matrix.out - panel * PANEL;  // what follows is another matrix's
+            store_first(out, left, biased(matrix, panel, 0, y0));
+            store_first(out + LANES, left - LANES, biased(matrix, panel, LANES, y1));
+        });
+    }
+
+    void norm_rows(const float* weight, const Matrix& matrix, const Matrix* other = nullptr) {
         each(s.tokens, 4, [&](int t) {
             float* row = &e.normed[static_cast<size_t>(thread) * e_stride()];
             rms_norm(&e.x[static_cast<size_t>(t) * m.D], weight, m.D, m.eps, row);
             e.rows[matrix.form].fill(t, row, m.D);
+            if (other && other->out && other->form != matrix.form) e.rows[other->form].fill(t, row, m.D);
         });
         meet();
     }

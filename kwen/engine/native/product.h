@@ -41,17 +41,20 @@ struct Matrix {
     }
 };
 
+constexpr bool SPREAD = sizeof(Level) > 1;
+
 // Rows of activations in the form that a matrix wants.
 struct Rows {
     int kind, chunk, stride, chunks;  // stride in elements, chunks a row
     std::vector<float> f;
     std::vector<bf16> b;
     std::vector<int8_t> q;
+    std::vector<Level> levels;  // in the place of q for weights of 8 bits, where the processor wants more than bytes (SPREAD)
     std::vector<float> scale;
     std::vector<int32_t> sum;
 
     explicit Rows(const Matrix& matrix)
-        : kind(matrix.integer() ? INT8 : matrix.kind), chunk(matrix.chunk()), stride(matrix.width()),
+        : kind(matrix.integer() && !SPREAD ? INT8 : matrix.kind), chunk(matrix.chunk()), stride(matrix.width()),
           chunks(matrix.integer() ? stride / chunk : 0) {}
 
     bool fits(const Matrix& matrix) const {
@@ -63,8 +66,9 @@ struct Rows {
         const size_t size = static_cast<size_t>(rows) * stride;
         if (kind == FLOAT32 && f.size() < size) f.resize(size);
         if (kind == BFLOAT16 && b.size() < size) b.resize(size);
-        if (kind == INT8 && q.size() < size) {
-            q.resize(size);
+        if (kind >= INT8 && scale.size() < static_cast<size_t>(rows) * chunks) {
+            if (SPREAD && kind == INT8) levels.resize(size);
+            else q.resize(size);
             scale.resize(static_cast<size_t>(rows) * chunks);
             sum.resize(static_cast<size_t>(rows) * chunks);
         }
@@ -95,12 +99,13 @@ private:
         }
         const float top = largest_of(most);
         const Floats inverse = all(top > 0 ? 127.0f / top : 0.0f);
-        int8_t* out = &q[static_cast<size_t>(row) * stride + c * chunk];
+        const size_t at = static_cast<size_t>(row) * stride + c * chunk;
         Words total = zero_words();
         for (int i = 0; i < vectors; ++i) {
             const Words level = to_words(multiply(v[i], inverse));
             total = add_words(total, level);
-            store_signed_bytes(out + LANES * i, level);
+            if (SPREAD && kind == INT8) store_levels(&levels[at + LANES * i], level);
+            else store_signed_bytes(&q[at + LANES * i], level);
         }
         scale[static_cast<size_t>(row) * chunks + c] = top / 127.0f;
         sum[static_cast<size_t>(row) * chunks + c] = sum_of_words(total);
@@ -191,14 +196,12 @@ struct Levels {
 
 // Add the products of 32 inputs: MR rows of activations at `a`, weights at `w`, which moves on.
 template <int MR>
-[[gnu::always_inline]] inline void add_bytes(const uint8_t*& w, const int8_t* a, int stride, Words (&dot)[MR][2]) {
+[[gnu::always_inline]] inline void add_bytes(const uint8_t*& w, const Level* a, int stride, Words (&dot)[MR][2]) {
     for (int k = 0; k < 32; k += 4, w += 4 * PANEL) {
-        const Words w0 = load_words(w), w1 = load_words(w + 4 * LANES);
+        const Fours w0 = split(load_words(w)), w1 = split(load_words(w + 4 * LANES));
 #pragma GCC unroll 8
         for (int m = 0; m < MR; ++m) {
-            int32_t four;
-            std::memcpy(&four, a + static_cast<size_t>(m) * stride + k, 4);
-            const Words x = all_words(four);
+            const Fours x = fours(a + static_cast<size_t>(m) * stride + k);
             dot[m][0] = dot4(dot[m][0], w0, x);
             dot[m][1] = dot4(dot[m][1], w1, x);
         }
@@ -228,12 +231,18 @@ template <int MR>
 
 enum Offset { MIDDLE, ZERO, MINIMUM };  // what the levels are counted from
 
+template <bool NARROW>
+auto activations(const Rows& rows) {
+    if constexpr (SPREAD && !NARROW) return rows.levels.data();
+    else return rows.q.data();
+}
+
 template <int MR, bool NARROW, Offset OFFSET>
 [[gnu::noinline]] void tile_integer(const Levels& p, const Rows& rows, int row, Fetch fetch, float* out) {
     Floats y[MR][2];
     clear<MR>(y);
     const uint8_t* w = p.weight;
-    const int8_t* a = &rows.q[static_cast<size_t>(row) * rows.stride];
+    const auto* a = activations<NARROW>(rows) + static_cast<size_t>(row) * rows.stride;
     const float* a_scale = &rows.scale[static_cast<size_t>(row) * rows.chunks];
     const int32_t* a_sum = &rows.sum[static_cast<size_t>(row) * rows.chunks];
     for (int c = 0; c < p.chunks; ++c) {

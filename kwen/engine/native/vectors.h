@@ -14,6 +14,7 @@ namespace kwen {
 using bf16 = uint16_t;
 
 #if defined(__AVX512F__) && defined(__AVX512BW__) && defined(__AVX512DQ__) && defined(__AVX512VL__) && defined(__AVX512VNNI__)
+#define KWEN_AVX512
 
 constexpr int LANES = 16;
 using Floats = __m512;
@@ -71,11 +72,6 @@ inline Words high_nibbles(Words x) { return low_nibbles(_mm512_srli_epi16(x, 4))
 
 // In each lane: `sum` and the products of four unsigned bytes with four signed ones.
 inline Words dot4(Words sum, Words bytes, Words signed_bytes) { return _mm512_dpbusd_epi32(sum, bytes, signed_bytes); }
-
-// The same where the unsigned bytes are nibbles: summed up to eight times, then `whole`.
-using NibbleSums = Words;
-inline NibbleSums dot4_nibbles(NibbleSums sum, Words nibbles, Words signed_bytes) { return dot4(sum, nibbles, signed_bytes); }
-inline Words whole(NibbleSums sum) { return sum; }
 
 #ifdef __AVX512BF16__
 // In each lane: `sum` and the products of two bfloat16 with two others.
@@ -180,22 +176,6 @@ inline Words high_nibbles(Words x) { return low_nibbles(_mm256_srli_epi16(x, 4))
 
 #ifdef __AVXVNNI__
 inline Words dot4(Words sum, Words bytes, Words signed_bytes) { return _mm256_dpbusd_avx_epi32(sum, bytes, signed_bytes); }
-using NibbleSums = Words;
-inline NibbleSums dot4_nibbles(NibbleSums sum, Words nibbles, Words signed_bytes) { return dot4(sum, nibbles, signed_bytes); }
-inline Words whole(NibbleSums sum) { return sum; }
-#else
-// The bytes of even places and of odd ones as shorts: the products of whole bytes do not fit the sums of `_mm256_maddubs_epi16`.
-inline Words dot4(Words sum, Words bytes, Words signed_bytes) {
-    const __m256i even = _mm256_and_si256(bytes, _mm256_set1_epi16(255)), odd = _mm256_srli_epi16(bytes, 8);
-    const __m256i signed_even = _mm256_srai_epi16(_mm256_slli_epi16(signed_bytes, 8), 8), signed_odd = _mm256_srai_epi16(signed_bytes, 8);
-    return _mm256_add_epi32(_mm256_add_epi32(sum, _mm256_madd_epi16(even, signed_even)), _mm256_madd_epi16(odd, signed_odd));
-}
-// Shorts: eight times two products of 15 and 128 at most fit.
-using NibbleSums = Words;
-inline NibbleSums dot4_nibbles(NibbleSums sum, Words nibbles, Words signed_bytes) {
-    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(nibbles, signed_bytes));
-}
-inline Words whole(NibbleSums sum) { return _mm256_madd_epi16(sum, _mm256_set1_epi16(1)); }
 #endif
 
 inline Floats dot2(Floats sum, Words x, Words y) {
@@ -219,6 +199,61 @@ inline Floats times_power(Floats y, Floats n) {
     return _mm256_mul_ps(y, _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23)));
 }
 inline Floats where_at_least(Floats x, float low, Floats y) { return _mm256_and_ps(_mm256_cmp_ps(x, all(low), _CMP_GE_OQ), y); }
+
+#endif
+
+#if defined(KWEN_AVX512) || defined(__AVXVNNI__)
+
+// Four bytes for each lane, as `dot4` takes them.
+using Level = int8_t;
+using Fours = Words;
+inline Fours split(Words bytes) { return bytes; }
+inline Fours fours(const Level* p) {
+    int32_t four;
+    std::memcpy(&four, p, 4);
+    return all_words(four);
+}
+inline void store_levels(Level* p, Words x) { store_signed_bytes(p, x); }
+
+// `dot4` where the unsigned bytes are nibbles: summed up to eight times, then `whole`.
+using NibbleSums = Words;
+inline NibbleSums dot4_nibbles(NibbleSums sum, Words nibbles, Words signed_bytes) { return dot4(sum, nibbles, signed_bytes); }
+inline Words whole(NibbleSums sum) { return sum; }
+
+#else
+
+// The bytes of even places and of odd ones as shorts: the products of whole bytes do not fit the sums of `_mm256_maddubs_epi16`.
+struct Fours {
+    Words even, odd;
+};
+inline Fours split(Words bytes) { return {_mm256_and_si256(bytes, _mm256_set1_epi16(255)), _mm256_srli_epi16(bytes, 8)}; }
+inline Words dot4(Words sum, Fours x, Fours y) {
+    sum = _mm256_add_epi32(sum, _mm256_madd_epi16(x.even, y.even));
+    return _mm256_add_epi32(sum, _mm256_madd_epi16(x.odd, y.odd));
+}
+inline Words dot4(Words sum, Words bytes, Words signed_bytes) {
+    return dot4(sum, split(bytes), {_mm256_srai_epi16(_mm256_slli_epi16(signed_bytes, 8), 8), _mm256_srai_epi16(signed_bytes, 8)});
+}
+
+// Activations that meet whole bytes are kept as such shorts, of each four the even places first.
+using Level = int16_t;
+inline Fours fours(const Level* p) {
+    int32_t even, odd;
+    std::memcpy(&even, p, 4);
+    std::memcpy(&odd, p + 2, 4);
+    return {all_words(even), all_words(odd)};
+}
+inline void store_levels(Level* p, Words x) {
+    const __m128i order = _mm_setr_epi8(0, 1, 4, 5, 2, 3, 6, 7, 8, 9, 12, 13, 10, 11, 14, 15);
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm_shuffle_epi8(to_shorts(x), order));
+}
+
+// Shorts: eight times two products of 15 and 128 at most fit.
+using NibbleSums = Words;
+inline NibbleSums dot4_nibbles(NibbleSums sum, Words nibbles, Words signed_bytes) {
+    return _mm256_add_epi16(sum, _mm256_maddubs_epi16(nibbles, signed_bytes));
+}
+inline Words whole(NibbleSums sum) { return _mm256_madd_epi16(sum, _mm256_set1_epi16(1)); }
 
 #endif
 

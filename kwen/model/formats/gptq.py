@@ -1,7 +1,8 @@
 """Folders of GPTQ and AWQ checkpoints: config.json says how, and each linear layer of the blocks is packed (`packed`).
 
 Read: GPTQ of 4 and 8 bits, groups of any size (-1: a whole row), without the column order of `desc_act`; AWQ of 4 bits, `gemm`.
-Written: GPTQ, or AWQ where 4-bit groups have zero points; vLLM and transformers read both.
+Written: GPTQ, or AWQ where 4-bit groups have zero points; vLLM and transformers read both. AWQ knows no 8 bits: projections of
+values in 8 are written as float16, which vLLM, where queries, keys and values are one matrix, does not read.
 """
 
 from collections.abc import Mapping
@@ -15,7 +16,7 @@ from kwen.files import write_json
 from kwen.model.config import ModelConfig
 from kwen.model.formats.packed import Layout, PackedWeight, awq_tensors, gptq_tensors
 from kwen.model.formats.tensors import LazyTensor, MemoryTensor, StoredTensor, materialize
-from kwen.model.quantize import QuantizedLinear
+from kwen.model.quantize import VALUES, QuantizedLinear
 from kwen.model.transformer import Transformer
 
 METHODS = ("gptq", "awq")
@@ -107,7 +108,12 @@ def method_of(model: Transformer) -> str:
     vLLM reads GPTQ without zero points alone.
     """
     layers = [module for module in model.modules() if isinstance(module, QuantizedLinear)]
-    return "awq" if layers[0].bits == 4 and any(layer.zero is not None for layer in layers) else "gptq"
+    return "awq" if any(layer.bits == 4 and layer.zero is not None for layer in layers) else "gptq"
+
+
+def _bits(model: Transformer) -> int:
+    """Of the layers of the blocks, but for what is kept in more."""
+    return min(module.bits for module in model.model.modules() if isinstance(module, QuantizedLinear))
 
 
 def packed_tensors(model: Transformer) -> dict[str, LazyTensor]:
@@ -117,9 +123,13 @@ def packed_tensors(model: Transformer) -> dict[str, LazyTensor]:
     """
     pack = awq_tensors if method_of(model) == "awq" else gptq_tensors
     tensors: dict[str, LazyTensor] = {}
+    bits = _bits(model)
     for name, module in model.named_modules():
         if isinstance(module, QuantizedLinear) and name.startswith("model."):
-            tensors |= {f"{name}.{part}": tensor for part, tensor in pack(module).items()}
+            if module.bits == bits:
+                tensors |= {f"{name}.{part}": tensor for part, tensor in pack(module).items()}
+            else:
+                tensors[f"{name}.weight"] = MemoryTensor(module.dequantize().half())
     for name, parameter in model.named_parameters():
         if name not in tensors:
             tensors[name] = MemoryTensor(parameter.detach().half())
@@ -128,10 +138,11 @@ def packed_tensors(model: Transformer) -> dict[str, LazyTensor]:
 
 def write_settings(folder: Path, config_values: dict[str, Any], model: Transformer, group_size: int) -> None:
     """config.json with its quantization_config, for GPTQ quantize_config.json too, for the tensors of `packed_tensors`."""
-    bits = next(module.bits for module in model.modules() if isinstance(module, QuantizedLinear))
+    bits = _bits(model)
     common: dict[str, Any] = {"quant_method": method_of(model), "bits": bits, "group_size": group_size}
     if common["quant_method"] == "awq":
-        settings = common | {"zero_point": True, "version": "gemm", "modules_to_not_convert": None}
+        floats = {VALUES for module in model.model.modules() if isinstance(module, QuantizedLinear) and module.bits != bits}
+        settings = common | {"zero_point": True, "version": "gemm", "modules_to_not_convert": sorted(floats) or None}
     else:
         settings = common | {"desc_act": False, "sym": True, "lm_head": False, "checkpoint_format": "gptq"}
         write_json(folder / "quantize_config.json", settings)
