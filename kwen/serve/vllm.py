@@ -1,5 +1,6 @@
 """`kwen serve --backend vllm`: the same folder and the same flags, served by an installed vLLM."""
 
+import importlib.metadata
 import importlib.util
 import os
 import shutil
@@ -34,11 +35,16 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 def hand_over(line: list[str], variables: Mapping[str, str]) -> None:
-    """Become vLLM: this process goes on as its server. Raises UserError where it is not installed."""
+    """Become vLLM: this process goes on as its server. Raises UserError where it is not installed.
+
+    The build for CPUs is a package of another name, whose `vllm` command does not start: its server does, as a module.
+    """
+    found = importlib.util.find_spec("vllm") is not None
     beside = Path(sys.executable).with_name("vllm")
     program = str(beside) if beside.is_file() else shutil.which("vllm")
+    if found and not _has_metadata():
+        program, line = sys.executable, [sys.executable, "-m", "vllm.entrypoints.openai.api_server", "--model", *line[2:]]
     if program is None:
-        found = importlib.util.find_spec("vllm") is not None
         text = (
             "its command is not on the PATH" if found else "it is not installed: pip install vllm, in an environment of its own"
         )
@@ -46,6 +52,14 @@ def hand_over(line: list[str], variables: Mapping[str, str]) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os.execve(program, [program, *line[1:]], {**os.environ, **variables})
+
+
+def _has_metadata() -> bool:
+    try:
+        importlib.metadata.version("vllm")
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def _json_list(values: tuple[str, ...]) -> str:

@@ -215,6 +215,19 @@ def test_a_present_vllm_takes_the_process_over(folder: Path, tmp_path: Path) -> 
     assert done.returncode == 0 and done.stdout.startswith(f"serve {folder} --served-model-name n"), done.stderr
 
 
+def test_the_build_for_cpus_is_started_as_a_module(folder: Path, tmp_path: Path) -> None:
+    """It has no distribution of the name vllm, and so no command that starts."""
+    package = tmp_path / "vllm" / "entrypoints" / "openai"
+    package.mkdir(parents=True)
+    for part in (package, *package.parents[:2]):
+        (part / "__init__.py").touch()
+    (package / "api_server.py").write_text("import sys; print(*sys.argv[1:])")
+    line = [sys.executable, "-c", PROGRAM, "serve", f"n={folder}", "--backend", "vllm", "--port", "9001"]
+    paths = os.pathsep.join([str(tmp_path), *sys.path])
+    done = subprocess.run(line, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": paths})
+    assert done.returncode == 0 and done.stdout.startswith(f"--model {folder} --served-model-name n"), done.stderr
+
+
 @pytest.mark.slow
 def test_the_page_comes_after_the_api_and_a_tool_it_does_not_know_ends_the_server(folder: Path) -> None:
     pytest.importorskip("gradio", reason="the page is absent: pip install 'kwen[page]'")

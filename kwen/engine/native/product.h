@@ -213,6 +213,7 @@ template <int MR>
     NibbleSums part[MR][2];
 #pragma GCC unroll 8
     for (int m = 0; m < MR; ++m) part[m][0] = part[m][1] = zero_words();
+#pragma GCC unroll 4  // all eight, and the compiler adds up in pairs and spills every product
     for (int k = 0; k < 32; k += 4, w += 2 * PANEL) {
         const Words both = load_words(w), w0 = low_nibbles(both), w1 = high_nibbles(both);
 #pragma GCC unroll 8
