@@ -8,6 +8,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from random_models import random_model
 
 from kwen.engine.engine import Engine, make_runner
 from kwen.engine.native_library import library, why_not
@@ -41,14 +42,8 @@ def of_architecture(name: str, vocab_size: int) -> Transformer:
     """A random model whose output depends on all that came before."""
     heads = {"num_attention_heads": 4, "num_key_value_heads": 4, "head_dim": 16}
     shape = {"hidden_size": 48, "intermediate_size": 100, "num_hidden_layers": 2, "max_position_embeddings": 256}
-    model = Transformer(ModelConfig(vocab_size=vocab_size, **{**shape, **heads, **ARCHITECTURES[name]})).eval()  # type: ignore[arg-type]
-    generator = torch.Generator().manual_seed(1)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0, 0.3, generator=generator) if parameter.dim() > 1 else parameter.normal_(
-                1, 0.1, generator=generator
-            )
-    return model
+    config = ModelConfig(vocab_size=vocab_size, **{**shape, **heads, **ARCHITECTURES[name]})  # type: ignore[arg-type]
+    return random_model(config, norms=0.1, seed=1)
 
 
 def prompts(vocab_size: int) -> list[list[int]]:

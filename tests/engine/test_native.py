@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from random_models import random_model
 from torch import nn
 
 from kwen.engine.engine import Engine
@@ -18,16 +19,9 @@ from kwen.text.tokenizer import Tokenizer
 pytestmark = pytest.mark.skipif(library() is None, reason=f"no native kernels: {why_not()}")
 
 
-def random_model(tokenizer: Tokenizer, dtype: torch.dtype = torch.float32, hidden: int = 96, wide: int = 208) -> Transformer:
+def make_model(tokenizer: Tokenizer, dtype: torch.dtype = torch.float32, hidden: int = 96, wide: int = 208) -> Transformer:
     config = ModelConfig(tokenizer.vocab_size, hidden, wide, 2, 6, 2, 16, max_position_embeddings=256)
-    model = Transformer(config).eval()
-    generator = torch.Generator().manual_seed(3)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.normal_(0, 0.15, generator=generator) if parameter.dim() > 1 else parameter.normal_(
-                1, 0.1, generator=generator
-            )
-    return model.to(dtype)
+    return random_model(config, 0.15, 0.1, seed=3).to(dtype)
 
 
 def prompt_logprobs(model: Transformer, tokenizer: Tokenizer, prompt: list[int]) -> torch.Tensor:
@@ -51,7 +45,7 @@ def prompt_of(tokenizer: Tokenizer, count: int = 80) -> list[int]:
 
 @pytest.mark.parametrize(("dtype", "near"), [(torch.float32, 1e-4), (torch.float16, 2e-2), (torch.bfloat16, 0.15)])
 def test_float_weights_give_torchs_logprobs(tokenizer: Tokenizer, dtype: torch.dtype, near: float) -> None:
-    model, prompt = random_model(tokenizer, dtype), prompt_of(tokenizer)
+    model, prompt = make_model(tokenizer, dtype), prompt_of(tokenizer)
     assert (prompt_logprobs(model, tokenizer, prompt) - by_torch(model, prompt)).abs().max() < near
 
 
@@ -62,7 +56,7 @@ def test_integer_weights_give_torchs_logprobs_but_for_rounded_activations(
     tokenizer: Tokenizer, bits: int, group: int, zeros: bool
 ) -> None:
     """Inputs of 96 and 208: whole groups and cut ones. Activations are integers of 8 bits in the kernels, floats in torch."""
-    model, prompt = quantize_model(random_model(tokenizer), bits, group), prompt_of(tokenizer)  # type: ignore[arg-type]
+    model, prompt = quantize_model(make_model(tokenizer), bits, group), prompt_of(tokenizer)  # type: ignore[arg-type]
     if zeros:
         for layer in [one for one in model.modules() if isinstance(one, QuantizedLinear)]:
             middle = 2 ** (bits - 1)
@@ -77,10 +71,7 @@ def test_integer_weights_give_torchs_logprobs_but_for_rounded_activations(
 def test_values_may_be_wider_than_queries_and_keys(tokenizer: Tokenizer, values: str, heads: int) -> None:
     """Two matrices then write one row: with heads of 24 neither ends where a vector does."""
     config = ModelConfig(tokenizer.vocab_size, 96, 208, 2, 3, 1, heads, max_position_embeddings=256)
-    torch.manual_seed(7)
-    model = Transformer(config).eval()
-    for parameter in model.parameters():
-        nn.init.normal_(parameter, 0 if parameter.dim() > 1 else 1, 0.15)
+    model = random_model(config, 0.15, 0.15)
     kept = [nn.Linear(96, heads) for _ in model.model.layers]
     for layer, linear in zip(model.model.layers, kept, strict=True):
         linear.load_state_dict(layer.self_attn.v_proj.state_dict())  # type: ignore[union-attr, operator]
@@ -98,7 +89,7 @@ def test_integers_that_need_no_rounding_are_exact(tokenizer: Tokenizer) -> None:
     """Levels and activations that are whole numbers: the product is that of the integers, whatever the zero points are."""
     torch.manual_seed(6)
     for bits, group in ((8, 64), (4, 32), (4, 128)):
-        model = random_model(tokenizer, hidden=128, wide=256)
+        model = make_model(tokenizer, hidden=128, wide=256)
         model = quantize_model(model, bits, group, head_bits=None)  # type: ignore[arg-type]
         layer = model.model.layers[0].mlp.down_proj  # type: ignore[union-attr]
         assert isinstance(layer, QuantizedLinear)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from serving import SETTINGS, THINKING_TEMPLATE, Running, make_lm, make_tokenizer, running, served
+from random_models import make_tokenizer
+from serving import SETTINGS, THINKING_TEMPLATE, Running, make_lm, running, served
 
 from kwen.text.tokenizer import Tokenizer
 

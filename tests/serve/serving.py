@@ -6,26 +6,16 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
-import tokenizers
-import torch
+from random_models import random_model, small_config
 
 from kwen.engine.language_model import LanguageModel
 from kwen.engine.service import Service
-from kwen.model.config import ModelConfig
-from kwen.model.transformer import Transformer
 from kwen.serve.models import ServedModel
 from kwen.serve.settings import Settings
 from kwen.text.tokenizer import Tokenizer
 
-TEXT = [
-    "the cat sat on the mat and the dog ran after the cat",
-    "one, two, three, four, five; stop here. the end",
-    "héllo wörld 世界你好 👋 the quick brown fox",
-]
-CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
 CONTEXT = 2048
 
 THINKING_TEMPLATE = (
@@ -36,30 +26,9 @@ THINKING_TEMPLATE = (
 )
 
 
-def make_tokenizer(folder: Path) -> Tokenizer:
-    """Byte-level BPE over a few sentences, with ChatML's control tokens and no chat template."""
-    made = tokenizers.Tokenizer(tokenizers.models.BPE())
-    made.pre_tokenizer = tokenizers.pre_tokenizers.ByteLevel(add_prefix_space=False)
-    made.decoder = tokenizers.decoders.ByteLevel()
-    alphabet = tokenizers.pre_tokenizers.ByteLevel.alphabet()
-    made.train_from_iterator(TEXT, tokenizers.trainers.BpeTrainer(vocab_size=320, initial_alphabet=alphabet, show_progress=False))
-    made.add_special_tokens(CONTROL)
-    made.save(str(folder / "tokenizer.json"))
-    (folder / "tokenizer_config.json").write_text('{"eos_token": "<|endoftext|>", "pad_token": "<|endoftext|>"}')
-    return Tokenizer.load(folder)
-
-
 def make_lm(tokenizer: Tokenizer, seed: int = 0, template: str | None = None, context: int = CONTEXT) -> LanguageModel:
-    """Two layers of random weights, so large that the output is far from uniform and depends on the whole prompt."""
-    config = ModelConfig(tokenizer.vocab_size, 32, 64, 2, 4, 2, 8, max_position_embeddings=context)
-    model = Transformer(config).eval()
-    generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() > 1:
-                parameter.normal_(0, 0.3, generator=generator)
-            else:
-                parameter.fill_(1.0)
+    """A random model and `tokenizer`."""
+    model = random_model(small_config(tokenizer.vocab_size, context), seed=seed)
     return LanguageModel(model, tokenizer, chat_template=template)
 
 

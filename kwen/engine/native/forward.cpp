@@ -285,7 +285,8 @@ private:
         int best = -1;
         for (int i = 0; i < m.V; i += LANES) {
             const Floats value = load_first(row + i, m.V - i, -INFINITY);
-            const uint32_t found = equal(value, all(top));
+            const int left = std::min(LANES, m.V - i);  // beyond it all are -infinity, as `top` is where no logit is a number
+            const uint32_t found = equal(value, all(top)) & ((1u << left) - 1);
             if (best < 0 && found) best = i + __builtin_ctz(found);
             total = kwen::add(total, exp_(subtract(value, all(top))));
         }
