@@ -212,7 +212,8 @@ template <int MR>
 [[gnu::always_inline]] inline void add_nibbles(const uint8_t*& w, const int8_t* a, int stride, Words (&dot)[MR][2]) {
     NibbleSums part[MR][2];
 #pragma GCC unroll 8
-    for (int m = 0; m < MR; ++m) part[m][0] = part[m][1] = zero_words();
+    for (int m = 0; m < MR; ++m)
+        for (int half = 0; half < 2; ++half) part[m][half] = SHORT_SUMS ? zero_words() : dot[m][half];
 #pragma GCC unroll 4  // all eight, and the compiler adds up in pairs and spills every product
     for (int k = 0; k < 32; k += 4, w += 2 * PANEL) {
         const Words both = load_words(w), w0 = low_nibbles(both), w1 = high_nibbles(both);
@@ -227,7 +228,7 @@ template <int MR>
     }
 #pragma GCC unroll 8
     for (int m = 0; m < MR; ++m)
-        for (int half = 0; half < 2; ++half) dot[m][half] = add_words(dot[m][half], whole(part[m][half]));
+        for (int half = 0; half < 2; ++half) dot[m][half] = SHORT_SUMS ? add_words(dot[m][half], whole(part[m][half])) : part[m][half];
 }
 
 enum Offset { MIDDLE, ZERO, MINIMUM };  // what the levels are counted from

@@ -219,6 +219,7 @@ inline void store_levels(Level* p, Words x) { store_signed_bytes(p, x); }
 using NibbleSums = Words;
 inline NibbleSums dot4_nibbles(NibbleSums sum, Words nibbles, Words signed_bytes) { return dot4(sum, nibbles, signed_bytes); }
 inline Words whole(NibbleSums sum) { return sum; }
+constexpr bool SHORT_SUMS = false;
 
 #else
 
@@ -254,6 +255,7 @@ inline NibbleSums dot4_nibbles(NibbleSums sum, Words nibbles, Words signed_bytes
     return _mm256_add_epi16(sum, _mm256_maddubs_epi16(nibbles, signed_bytes));
 }
 inline Words whole(NibbleSums sum) { return _mm256_madd_epi16(sum, _mm256_set1_epi16(1)); }
+constexpr bool SHORT_SUMS = true;
 
 #endif
 
