@@ -24,8 +24,8 @@ def convert(
     keep_values: bool = typer.Option(
         False,
         "--keep-values",
-        help="With int4 and --calibrate: leave the projections of attention's values in 16 bits, which halves what int4 costs. "
-        "Kwen (in 8 bits) and transformers read that, vLLM does not.",
+        help="With int4 and --calibrate: round the projections of attention's values to 8 bits alone, stored as 16, which halves "
+        "what int4 costs. Kwen and transformers read that, vLLM does not.",
     ),
 ) -> None:
     """Write a checkpoint in another format, with its tokenizer, chat template and generation settings.

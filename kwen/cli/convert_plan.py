@@ -25,7 +25,7 @@ GGUF_GROUP = 32
 class Plan:
     """to: the format. gguf_kind: what a GGUF file holds, None for a folder. bits, group_size: of integer weights, bits None where
     there are none of one kind throughout. calibrate: the user's text, if any. keep_values: whether the projections of attention's
-    values stay floats."""
+    values are rounded to 8 bits alone and stored as floats."""
 
     to: str
     gguf_kind: str | None

@@ -1,6 +1,6 @@
 // The processor's vectors under names of our own: LANES floats or 32-bit integers, 16 of them with AVX-512, 8 with AVX2.
 //
-// Everything above is written once in these words. What differs is how integers and bfloat16 are multiplied: AVX-512's VNNI and
+// All other files of the kernels are written once in these words. What differs is how integers and bfloat16 are multiplied: AVX-512's VNNI and
 // bf16 have instructions for it, AVX2 takes two or three.
 #pragma once
 
@@ -85,7 +85,7 @@ inline Floats dot2(Floats sum, Words x, Words y) {
     sum = _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_slli_epi32(x, 16)), _mm512_castsi512_ps(_mm512_slli_epi32(y, 16)), sum);
     return _mm512_fmadd_ps(_mm512_castsi512_ps(_mm512_and_si512(x, high)), _mm512_castsi512_ps(_mm512_and_si512(y, high)), sum);
 }
-inline void store_bf16(bf16* p, Floats x) {  // not for infinities' neighbours that are not numbers
+inline void store_bf16(bf16* p, Floats x) {
     const __m512i bits = _mm512_castps_si512(x), odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
     const __m512i rounded = _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff)));
     const __mmask16 nan = _mm512_cmp_ps_mask(x, x, _CMP_UNORD_Q);
