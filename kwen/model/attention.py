@@ -68,10 +68,14 @@ class PagedView:
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """Write k, v (B, K, T, E) at their positions, and attend with q (B, H, T, E) to what each row has: (B, H, T, E)."""
         cache = self.cache
-        self._write(cache.keys[layer], cache.key_scales[layer], k)
-        self._write(cache.values[layer], cache.value_scales[layer], v)
+        self._write_both(layer, k, v)
         keys = self._read(cache.keys[layer], cache.key_scales[layer], k.dtype)
         return attend(q, keys, self._read(cache.values[layer], cache.value_scales[layer], v.dtype), self.mask)
+
+    def _write_both(self, layer: int, k: Tensor, v: Tensor) -> None:
+        cache = self.cache
+        self._write(cache.keys[layer], cache.key_scales[layer], k)
+        self._write(cache.values[layer], cache.value_scales[layer], v)
 
     def _write(self, store: Tensor, scales: Tensor, new: Tensor) -> None:
         places, new_BTKE = self.positions % BLOCK, new.transpose(1, 2)
@@ -118,11 +122,10 @@ class FlexView(PagedView):
 
     def attend(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """As PagedView's."""
-        cache = self.cache
-        self._write(cache.keys[layer], cache.key_scales[layer], k)
-        self._write(cache.values[layer], cache.value_scales[layer], v)
+        self._write_both(layer, k, v)
         rows = len(q), -1, -1, -1
-        keys, values = (store[layer].flatten(0, 1).transpose(0, 1).expand(rows) for store in (cache.keys, cache.values))
+        stores = self.cache.keys[layer], self.cache.values[layer]
+        keys, values = (store.flatten(0, 1).transpose(0, 1).expand(rows) for store in stores)
         run = cast(Callable[..., Any], _compiled_flex_attention() if q.is_cuda else flex_attention)
         options: Any = {"BLOCK_M": BLOCK, "BLOCK_N": BLOCK}
         grouped = q.shape[1] != k.shape[1]
