@@ -240,8 +240,8 @@ class Supervisor:
                         report.add(data)
                     except ValueError:
                         return PROTOCOL, timed_out
-                    if report.done:
-                        return KEPT, timed_out
+                    if report.done:  # what it keeps counts too: a cell may be done before the next look at its memory
+                        return (MEMORY if self.proc is not None and self._is_over(self.proc) else KEPT), timed_out
                 else:  # closed by all who could write a report: it will end, or its time will
                     poll.unregister(fd)
 
