@@ -207,7 +207,7 @@ class Engine:
         rows: list[int] = []
         first_row: dict[Request, int] = {}
         for chunk, start, count in zip(chunks, starts, counts, strict=False):
-            wanted = count if chunk.request.private and _in_prompt(chunk) else 1 + chunk.guessed if chunk.reaches_end else 0
+            wanted = _wanted(chunk)
             if wanted:
                 first_row[chunk.request] = len(rows)
                 rows.extend(range(start + count - wanted, start + count))
@@ -244,7 +244,7 @@ class Engine:
         positions: list[int] = []
         for chunk in ready:
             count = 1 + chunk.guessed
-            last = rows[chunk.request] + (len(chunk.tokens) - count if chunk.request.private and _in_prompt(chunk) else 0)
+            last = rows[chunk.request] + _wanted(chunk) - count
             chosen.extend(range(last, last + count))
             owners.extend([chunk.request] * count)
             positions.extend(range(chunk.request.length, chunk.request.length + count))
@@ -298,11 +298,14 @@ class Engine:
             request, asked = chunk.request, chunk.request.params.prompt_logprobs
             if asked is None or not _in_prompt(chunk):
                 continue
-            told = request.prompt_logprobs
-            if not told:
+            told, named = request.prompt_logprobs, request.params.prompt_logprobs_from
+            if not told and not named:
                 told.append(PromptLogprob(request.prompt[0], None, []))
-            following = request.prompt[chunk.start + 1 : chunk.start + len(chunk.tokens) + 1]
-            del told[chunk.start + 1 :]  # computed before, if it had to give way
+            first = max(chunk.start, request.told_from)
+            following = request.prompt[first + 1 : chunk.start + len(chunk.tokens) + 1]
+            if not following:
+                continue
+            del told[first + 1 - named :]  # computed before, if it had to give way
             part = _select(logits, range(rows[request], rows[request] + len(following)))
             logprobs = part.logprobs(torch.tensor(following, dtype=torch.int64, device=part.values.device)).tolist()
             top = _top(part, [asked] * len(following))
@@ -319,6 +322,12 @@ def make_runner(model: Transformer, cache_dtype: CacheDtype | None = None) -> Ru
 
 def _in_prompt(chunk: Chunk) -> bool:
     return chunk.start < len(chunk.request.prompt) and not chunk.guessed
+
+
+def _wanted(chunk: Chunk) -> int:
+    """How many rows of logits a chunk needs, the last ones."""
+    told = chunk.start + len(chunk.tokens) - max(chunk.start, chunk.request.told_from) if _in_prompt(chunk) else 0
+    return max(told, 1 + chunk.guessed if chunk.reaches_end else 0)
 
 
 def _total(request: Request) -> int:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kwen.engine.blocks import ROOT, BlockPool, Key, Match
+from kwen.engine.blocks import ROOT, BlockPool, Key
 from kwen.engine.request import Request
 from kwen.engine.runner import BLOCK
 
@@ -107,8 +107,8 @@ class Scheduler:
         deferred: list[Request] = []
         while self.waiting and len(self.running) < self.slots and room > 0:
             request = self.waiting.popleft()
-            tokens = request.tokens(0, request.length)
-            match = Match() if request.private else self.pool.match(tokens)
+            tokens = request.shared
+            match = self.pool.match(tokens)
             if match.pending:
                 deferred.append(request)
                 continue
@@ -129,10 +129,10 @@ class Scheduler:
             place.computed = len(match.blocks) * BLOCK
             if match.tail is not None:
                 place.copy = (match.tail, own[0])
-                place.computed = request.length - 1
-            elif not request.private:
+                place.computed = len(tokens) - 1
+            else:
                 keys = self.pool.announce(tokens, place.blocks, match)
-                place.announced.extend((min((place.whole + n + 1) * BLOCK, request.length), key) for n, key in enumerate(keys))
+                place.announced.extend((min((place.whole + n + 1) * BLOCK, len(tokens)), key) for n, key in enumerate(keys))
             request.admitted(place.computed)
             self.cached_tokens += place.computed
             self.running[request] = place
