@@ -227,10 +227,9 @@ class Engine:
             if logprob != logprob:
                 raise UserError(_NAN)
             request = chunk.request
+            self._scheduler.computed(chunk, 0)
             if request.push(token, logprob):
                 self._scheduler.remove(request)
-            else:
-                self._scheduler.computed(chunk, 0)
             moved.append(request)
         self._generated_tokens += len(moved)
         return moved
@@ -256,6 +255,8 @@ class Engine:
         row = 0
         for chunk in ready:
             accepted, request = 0, chunk.request
+            if not chunk.guessed:  # before the token, which may end it: what was computed may be shared all the same
+                self._scheduler.computed(chunk, 0)
             for offset in range(1 + chunk.guessed):
                 number = row + offset
                 if logprobs[number] != logprobs[number]:
@@ -268,7 +269,7 @@ class Engine:
             row += 1 + chunk.guessed
             if request.ended:
                 self._scheduler.remove(request)
-            else:
+            elif chunk.guessed:
                 self._scheduler.computed(chunk, accepted)
         return [chunk.request for chunk in ready]
 

@@ -194,8 +194,8 @@ class LanguageModel:
     def loglikelihoods(
         self, pairs: Sequence[tuple[list[int], list[int]]], progress: Progress = silent
     ) -> list[tuple[float, bool]]:
-        """For each (context, continuation), token ids both: the sum of the continuation's logprobs after the context, in nats, and
-        whether each of its tokens is the likeliest. A context that comes again is computed once.
+        """For each (context, continuation), token ids both: the sum of the continuation's logprobs after the context, in nats,
+        and whether each of its tokens is the likeliest. A context that comes again is computed once.
 
         Raises UserError for an empty part, and where both and one token more exceed the model's context.
         """
@@ -206,11 +206,9 @@ class LanguageModel:
             SamplingParams(max_new_tokens=1, prompt_logprobs=1, prompt_logprobs_from=len(context)) for context, _ in pairs
         ]
         found = self._generator.generate([[*context, *continuation] for context, continuation in pairs], params, progress)
-        told = [completion.prompt_logprobs for completion in found]
-        return [
-            (math.fsum(one.logprob for one in tokens if one.logprob is not None), all(one.top[0][0] == one.token_id for one in tokens))
-            for tokens in told
-        ]
+        sums = [math.fsum(one.logprob or 0.0 for one in completion.prompt_logprobs) for completion in found]
+        greedy = [all(one.top[0][0] == one.token_id for one in completion.prompt_logprobs) for completion in found]
+        return list(zip(sums, greedy, strict=True))
 
     def stream(
         self,
