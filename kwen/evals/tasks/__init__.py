@@ -5,6 +5,7 @@ import difflib
 from kwen.errors import UserError
 from kwen.evals.task import Task
 from kwen.evals.tasks import (
+    bbh,
     gsm8k,
     humaneval,
     mbpp,
@@ -44,6 +45,8 @@ TASKS: dict[str, Task] = {
     "mbpp": mbpp.TASK,
     "mbpp-chat": mbpp.CHAT_TASK,
     "perplexity": perplexity.TASK,
+    "bbh": bbh.TASK,
+    "bbh-0-shot": bbh.CHAT_TASK,
 }
 
 
