@@ -9,7 +9,7 @@ from kwen.errors import UserError
 from kwen.evals.generations import Answer
 from kwen.evals.task import Item
 
-Measures = Mapping[str, Callable[[Item, str], float | None]]
+Measures = Mapping[str, Callable[[Item, str], float | tuple[float, float] | None]]
 
 
 def standard_error(share: float, n: int) -> float:
@@ -38,8 +38,7 @@ def summarise(pairs: Sequence[tuple[Item, Answer]], metric: str, measures: Measu
     for name, measure in (measures or {}).items():
         values = [value for item, answer in pairs if (value := measure(item, answer.text)) is not None]
         if values:
-            error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
-            result |= {name: statistics.fmean(values), f"{name}_stderr": error, f"{name}_n": len(values)}
+            result |= _mean(name, values)
     if fewer := sum(answer.shots is not None and answer.shots < len(item.shots) for item, answer in pairs):
         result["fewer_shots"] = fewer
     result["by_language"] = {
@@ -50,6 +49,16 @@ def summarise(pairs: Sequence[tuple[Item, Answer]], metric: str, measures: Measu
         tag: _share([pair for pair in pairs if pair[0].tag == tag], metric) for tag in in_order(item.tag for item, _ in pairs)
     }
     return result
+
+
+def _mean(name: str, values: Sequence[float | tuple[float, float]]) -> dict[str, Any]:
+    """The mean of numbers, or the ratio of the sums of (part, whole) pairs, with its standard error and n (the sum of wholes)."""
+    numbers = [value for value in values if not isinstance(value, tuple)]
+    if numbers:
+        error = statistics.stdev(numbers) / math.sqrt(len(numbers)) if len(numbers) > 1 else 0.0
+        return {name: statistics.fmean(numbers), f"{name}_stderr": error, f"{name}_n": len(numbers)}
+    parts, wholes = zip(*(value for value in values if isinstance(value, tuple)), strict=True)
+    return {name: sum(parts) / sum(wholes), f"{name}_stderr": ratio_standard_error(parts, wholes), f"{name}_n": sum(wholes)}
 
 
 def preference_accuracy(

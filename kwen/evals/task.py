@@ -58,7 +58,8 @@ class Task:
     `base_prompt` is what a model without a chat template continues in place of an item's conversation; None: that all the same.
     With `respond` an answer takes up to `turns` turns (see `kwen.engine.acting`): from all that was said it gives the messages
     that the last turn's calls lead to, and the text that is extracted from and judged is the JSON of all that was said after the
-    prompt. `measures` are further figures of an answer, by name: means over the items for which they are not None.
+    prompt. `measures` are further figures of an answer, by name: means over the items for which they are not None,
+    or ratios of the sums of (part, whole) pairs.
     For kind "choices" an answer is the JSON of each choice's loglikelihood after the prompt and of whether each of its tokens is
     the likeliest (`tasks/choosing.py` reads it); a single choice is right where all are.
     Kind "perplexity" reads the items' texts; its `settings` are the largest `window` and `stride`, in tokens.
@@ -78,7 +79,7 @@ class Task:
     base_prompt: Callable[[Item], str] | None = None
     respond: Callable[[Item, Sequence[Mapping[str, Any]]], list[Mapping[str, Any]]] | None = None
     turns: int = 1
-    measures: Mapping[str, Callable[[Item, str], float | None]] = field(default_factory=dict)
+    measures: Mapping[str, Callable[[Item, str], float | tuple[float, float] | None]] = field(default_factory=dict)
 
 
 def prompt_hash(items: Sequence[Item]) -> str:

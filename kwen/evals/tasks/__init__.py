@@ -8,6 +8,7 @@ from kwen.evals.tasks import (
     bbh,
     gsm8k,
     humaneval,
+    ifeval,
     mbpp,
     mmlu,
     nanoworld_code,
@@ -47,6 +48,7 @@ TASKS: dict[str, Task] = {
     "perplexity": perplexity.TASK,
     "bbh": bbh.TASK,
     "bbh-0-shot": bbh.CHAT_TASK,
+    "ifeval": ifeval.TASK,
 }
 
 
