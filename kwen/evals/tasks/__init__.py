@@ -9,6 +9,7 @@ from kwen.evals.tasks import (
     gsm8k,
     humaneval,
     ifeval,
+    maths,
     mbpp,
     mmlu,
     nanoworld_code,
@@ -49,6 +50,8 @@ TASKS: dict[str, Task] = {
     "bbh": bbh.TASK,
     "bbh-0-shot": bbh.CHAT_TASK,
     "ifeval": ifeval.TASK,
+    "math": maths.TASK,
+    "math-0-shot": maths.CHAT_TASK,
 }
 
 

@@ -79,7 +79,9 @@ class Files:
 
     def read(self, name: str) -> bytes:
         """A file's bytes, by its path or the end of it. UserError where there is none, or several."""
-        found = [path for path in self._found if path == name or path.endswith(f"/{name}")]
+        if name in self._found:
+            return self._found[name]()
+        found = [path for path in self._found if path.endswith(f"/{name}")]
         if not found:
             raise UserError(f"{self._task}: no {name} in {self.root}; put the files of {self._home} there")
         shortest = min(found, key=len)
