@@ -9,6 +9,8 @@ input and begin every `stride` tokens; each predicts only what no earlier one ha
     second                     1 2 3 4      predicts         4 5
     third                          3 4 5 .  predicts             6
 
+With `fill_last`, a text's last window begins earlier, so that it is as long as the others; it predicts the same.
+
 A token past the first window thus has between `window - stride + 1` and `window` tokens of context. Rows of all texts are
 sorted by length and run in padded batches; attention is causal, so padding on the right changes nothing. Only hidden
 states that predict something are projected to the vocabulary, a slice at a time.
@@ -72,13 +74,14 @@ def score_tokens(
     stride: int,
     batch: int = 8192,
     progress: Progress = silent,
+    fill_last: bool = False,
 ) -> list[float]:
     """Nats of each document of token ids, summed in float64."""
     start = start_token(lm)
     rows: list[tuple[int, list[int], int]] = []
     for index, document in enumerate(documents):
         sequence = [start, *document]
-        for begin, end, first in windows(len(document), window, stride):
+        for begin, end, first in windows(len(document), window, stride, fill_last):
             rows.append((index, sequence[begin : end + 1], end - first))
     nats = [0.0] * len(documents)
     # The longest batch goes first: too large a `batch` runs out of memory at once and not after an hour.
@@ -92,7 +95,7 @@ def score_tokens(
     return nats
 
 
-def windows(length: int, window: int, stride: int) -> Iterator[tuple[int, int, int]]:
+def windows(length: int, window: int, stride: int, fill_last: bool = False) -> Iterator[tuple[int, int, int]]:
     """(begin, end, first) of each window over the `length` inputs of a document: inputs begin..end-1 are fed, and those
     from `first` on predict their successors. The ranges first..end-1 partition 0..length-1."""
     if not 1 <= stride <= window:
@@ -100,7 +103,7 @@ def windows(length: int, window: int, stride: int) -> Iterator[tuple[int, int, i
     begin = first = 0
     while first < length:
         end = min(begin + window, length)
-        yield begin, end, first
+        yield (max(0, end - window) if fill_last else begin), end, first
         begin, first = begin + stride, end
 
 

@@ -193,16 +193,20 @@ def _facts(task: Task, items: Sequence[Item], seed: int) -> dict[str, Any]:
 def _perplexity(lm: LanguageModel, task: Task, items: Sequence[Item], progress: Callable[[float], None]) -> dict[str, Any]:
     """Bits a byte of all texts together and by source, language, kind and file; the settings are cut to the model's context."""
     window = min(task.settings["window"], lm.config.max_position_embeddings)
-    stride = min(task.settings["stride"], max(1, window // 2))
+    disjoint = task.settings["stride"] == task.settings["window"]
+    stride = window if disjoint else min(task.settings["stride"], max(1, window // 2))
     documents = lm.tokenizer.encode_batch([str(item.prompt) for item in items])
-    nats = score_tokens(lm, documents, window, stride, progress=lambda done, total, **_: progress(done / max(total, 1)))
+    nats = score_tokens(
+        lm, documents, window, stride, progress=lambda done, total, **_: progress(done / max(total, 1)), fill_last=disjoint
+    )
     sizes = [len(str(item.prompt).encode()) for item in items]
 
     def score(chosen: Sequence[int]) -> dict[str, Any]:
         bits = [nats[index] / math.log(2) for index in chosen]
         of_bytes = [sizes[index] for index in chosen]
         tokens = sum(len(documents[index]) for index in chosen)
-        return {
+        words = sum(items[index].extra.get("words", 0) for index in chosen)
+        result = {
             task.metric: sum(bits) / sum(of_bytes),
             f"{task.metric}_stderr": ratio_standard_error(bits, of_bytes),
             "perplexity": math.exp(sum(nats[index] for index in chosen) / tokens),
@@ -210,6 +214,10 @@ def _perplexity(lm: LanguageModel, task: Task, items: Sequence[Item], progress: 
             "bytes": sum(of_bytes),
             "tokens": tokens,
         }
+        if words:
+            exponents = {"word_perplexity": sum(bits) / words, "byte_perplexity": sum(bits) / sum(of_bytes)}
+            result |= {name: 2 ** min(exponent, 1000.0) for name, exponent in exponents.items()} | {"words": words}
+        return result
 
     def parts(value_of: Callable[[Item], str | None]) -> dict[str, Any]:
         members: dict[str, list[int]] = {}

@@ -62,7 +62,8 @@ class Task:
     or ratios of the sums of (part, whole) pairs. `note` says, in a line that the score carries, what this machine's judge lacks.
     For kind "choices" an answer is the JSON of each choice's loglikelihood after the prompt and of whether each of its tokens is
     the likeliest (`tasks/choosing.py` reads it); a single choice is right where all are.
-    Kind "perplexity" reads the items' texts; its `settings` are the largest `window` and `stride`, in tokens.
+    Kind "perplexity" reads the items' texts; its `settings` are the largest `window` and `stride`, in tokens; where they are
+    equal, windows predict disjoint parts as long as the model's context. Items with `extra["words"]` are scored by the word too.
     """
 
     name: str

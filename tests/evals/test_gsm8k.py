@@ -9,7 +9,7 @@ from kwen.errors import UserError
 from kwen.evals import run
 from kwen.evals.task import prompt_hash
 from kwen.evals.tasks import find_task
-from kwen.evals.tasks.gsm8k import SHOTS, chat_answer, read_problems
+from kwen.evals.tasks.gsm8k import SHOTS, chat_answer, chat_prompt, read_problems
 
 ROWS = [
     {"question": "Two lamps cost 3 coins each. In all?", "answer": "2 * 3 = $<<2*3=6>>6\n#### 6"},
@@ -28,7 +28,7 @@ def make_data(folder: Path, rows: list = ROWS, packed: bool = False) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("name", ["gsm8k", "gsm8k-8-shot"])
+@pytest.mark.parametrize("name", ["gsm8k", "gsm8k-8-shot", "gsm8k-4-shot-chat"])
 def test_the_real_answers_are_all_right_and_other_numbers_all_wrong(shared_data: Path, name: str) -> None:
     task = find_task(name)
     items = task.items(shared_data, 0)
@@ -76,12 +76,29 @@ def test_saved_answers_are_scored_by_their_place_in_the_file(shared_data: Path, 
 
 
 def test_the_eight_shots_are_training_problems_without_calculator_marks(shared_data: Path) -> None:
-    prompts = [item.prompt for item in find_task("gsm8k-8-shot").items(shared_data, 0)]
+    items = find_task("gsm8k-8-shot").items(shared_data, 0)
+    prompts = [item.opening + "".join(map(str, item.shots)) + str(item.prompt) for item in items]
     test = {problem.question for problem in read_problems(shared_data, "test")}
     for problem in read_problems(shared_data, "train")[:SHOTS]:
         assert all(f"Question: {problem.question}\n" in prompt for prompt in prompts[:3]) and problem.question not in test
     assert all(prompt.count("Question:") == SHOTS + 1 and prompt.endswith("\nAnswer:") for prompt in prompts)
     assert not any("<<" in prompt or "####" in prompt for prompt in prompts)
+
+
+def test_four_shots_are_turns_before_the_question(shared_data: Path) -> None:
+    item = find_task("gsm8k-4-shot-chat").items(shared_data, 0)[0]
+    problem = read_problems(shared_data, "train")[0]
+    said = [message["content"] for message in item.shots[0]]
+    assert said == [chat_prompt(problem.question)[0]["content"], chat_answer(problem)] and len(item.shots) == 4
+    assert [message["role"] for message in item.shots[3]] == ["user", "assistant"]
+    assert item.prompt == find_task("gsm8k").items(shared_data, 0)[0].prompt
+
+
+def test_a_short_context_takes_fewer_shots(tiny_lm: LanguageModel, long_lm: LanguageModel, tmp_path: Path) -> None:
+    data = make_data(tmp_path / "data", [*ROWS] * 4)
+    assert run.evaluate(tiny_lm, ["gsm8k-8-shot"], data=data, limit=1)["gsm8k-8-shot"]["fewer_shots"] == 1
+    for result in run.evaluate(long_lm, ["gsm8k-8-shot", "gsm8k-4-shot-chat"], data=data, limit=1).values():
+        assert "fewer_shots" not in result and result["settings"]["shots"] in (4, 8)
 
 
 @pytest.mark.parametrize("packed", [False, True])

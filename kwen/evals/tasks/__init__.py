@@ -9,6 +9,8 @@ from kwen.evals.tasks import (
     gsm8k,
     humaneval,
     ifeval,
+    math23k,
+    math401,
     maths,
     mbpp,
     mmlu,
@@ -21,6 +23,7 @@ from kwen.evals.tasks import (
     nanoworld_reading,
     nanoworld_tools,
     perplexity,
+    wikitext2,
 )
 
 TASKS: dict[str, Task] = {
@@ -42,6 +45,7 @@ TASKS: dict[str, Task] = {
     "mmlu-0-shot": mmlu.CHAT_TASK,
     "gsm8k": gsm8k.TASK,
     "gsm8k-8-shot": gsm8k.FEW_SHOT_TASK,
+    "gsm8k-4-shot-chat": gsm8k.FEW_SHOT_CHAT_TASK,
     "humaneval": humaneval.TASK,
     "humaneval-chat": humaneval.CHAT_TASK,
     "mbpp": mbpp.TASK,
@@ -52,6 +56,9 @@ TASKS: dict[str, Task] = {
     "ifeval": ifeval.TASK,
     "math": maths.TASK,
     "math-0-shot": maths.CHAT_TASK,
+    "math401": math401.TASK,
+    "math23k": math23k.TASK,
+    "wikitext2": wikitext2.TASK,
 }
 
 

@@ -88,14 +88,14 @@ class Files:
         return self._found[shortest]()
 
     def rows(self, name: str, columns: Sequence[str] | None = None) -> list[Row]:
-        """The rows of a .jsonl, .json (a list, or an object that holds one under "examples" or "example"), .csv or .tsv file.
+        """The rows of a .jsonl, .json (a list, an object with one under "examples" or "example", or lines), .csv or .tsv file.
 
         columns: the names of a table's columns where its first line does not give them. UserError for a row that cannot be read,
         and for a file without any.
         """
         where = f"{self.root}/{name}"
         content = self.read(name)
-        if name.endswith(".jsonl"):
+        if name.endswith(".jsonl") or (name.endswith(".json") and _is_lines(content)):
             rows = [Row(f"{where}, line {n}", row) for n, row in parse_rows(content.splitlines(), Path(where))]
         elif name.endswith(".json"):
             rows = _json_rows(content, where)
@@ -104,6 +104,12 @@ class Files:
         if not rows:
             raise UserError(f"{where}: no row in it")
         return rows
+
+
+def _is_lines(content: bytes) -> bool:
+    """Whether a .json file is one of JSON lines: its first line is an object, and not its only one."""
+    first, _, rest = content.lstrip().partition(b"\n")
+    return first.startswith(b"{") and first.rstrip().endswith(b"}") and rest.lstrip().startswith(b"{")
 
 
 def _json_rows(content: bytes, where: str) -> list[Row]:

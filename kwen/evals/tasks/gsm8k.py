@@ -3,6 +3,7 @@
 gsm8k          zero-shot, for chat models: the question and the form to answer in
 gsm8k-8-shot   for base models: eight worked examples in one text, as in the report's table 2. The published eight belong to
                others; these are the first eight of the training set, so a figure is near the report's and not the same.
+gsm8k-4-shot-chat   for chat models: four worked examples as turns before the question
 
 strict: the number after ####, \\boxed{ or "the answer is"; flexible: the last number. An item's id is its place in the file,
 from 0, and its kind is the number of lines of its worked solution.
@@ -11,7 +12,7 @@ from 0, and its kind is the number of lines of its worked solution.
 import gzip
 import re
 import zlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,7 @@ from kwen.text.messages import Message
 from kwen.verify.answers import number_value
 
 SHOTS = 8
+CHAT_SHOTS = 4
 _CALCULATION = re.compile(r"<<[^<>]*>>")
 _LONGEST_KIND = 8
 
@@ -79,9 +81,9 @@ def chat_answer(problem: Problem) -> str:
     return f"{problem.solution}\n#### {problem.number}"
 
 
-def _item(index: int, problem: Problem, prompt: list[Message] | str) -> Item:
+def _item(index: int, problem: Problem, prompt: list[Message] | str, shots: Sequence[str | list[Message]] = ()) -> Item:
     lines = min(problem.solution.count("\n") + 1, _LONGEST_KIND)
-    return Item(str(index), prompt, problem.number, "en", f"{lines}{'+' * (lines == _LONGEST_KIND)} lines")
+    return Item(str(index), prompt, problem.number, "en", f"{lines}{'+' * (lines == _LONGEST_KIND)} lines", shots=shots)
 
 
 def zero_shot(data: Path | None, seed: int) -> list[Item]:
@@ -92,12 +94,23 @@ def zero_shot(data: Path | None, seed: int) -> list[Item]:
 def few_shot(data: Path | None, seed: int) -> list[Item]:
     """The test problems as texts to continue, after `SHOTS` worked training problems."""
     shown = read_problems(data, "train")[:SHOTS]
-    examples = "".join(
+    shots = tuple(
         f"Question: {problem.question}\nAnswer: {problem.solution}\nThe answer is {problem.number}.\n\n" for problem in shown
     )
     return [
-        _item(index, problem, f"{examples}Question: {problem.question}\nAnswer:")
+        _item(index, problem, f"Question: {problem.question}\nAnswer:", shots)
         for index, problem in enumerate(read_problems(data, "test"))
+    ]
+
+
+def few_shot_chat(data: Path | None, seed: int) -> list[Item]:
+    """The test problems as conversations in which `CHAT_SHOTS` training problems were answered before."""
+    shots = tuple(
+        [*chat_prompt(problem.question), {"role": "assistant", "content": chat_answer(problem)}]
+        for problem in read_problems(data, "train")[:CHAT_SHOTS]
+    )
+    return [
+        _item(index, problem, chat_prompt(problem.question), shots) for index, problem in enumerate(read_problems(data, "test"))
     ]
 
 
@@ -114,7 +127,7 @@ TASK = Task(
 
 FEW_SHOT_TASK = Task(
     name="gsm8k-8-shot",
-    version=1,
+    version=2,
     kind="generate",
     items=few_shot,
     strict=stated_number,
@@ -122,4 +135,15 @@ FEW_SHOT_TASK = Task(
     judge=equal_numbers,
     # An answer ends at a blank line or where the model goes on to ask a question of its own, as in the report's scripts.
     settings={"max_new_tokens": 400, "temperature": 0.0, "stop": ["\n\n", "\nQuestion:"]},
+)
+
+FEW_SHOT_CHAT_TASK = Task(
+    name="gsm8k-4-shot-chat",
+    version=1,
+    kind="generate",
+    items=few_shot_chat,
+    strict=stated_number,
+    flexible=last_number,
+    judge=equal_numbers,
+    settings={"max_new_tokens": 400, "temperature": 0.0},
 )
