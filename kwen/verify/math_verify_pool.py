@@ -120,15 +120,16 @@ def _serve() -> None:
     from math_verify import verify as same
 
     logging.disable()
+    answers, sys.stdout = sys.stdout, sys.stderr  # nothing that a library prints is taken for a verdict
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     latex = [LatexExtractionConfig()]
-    print("ready", flush=True)
+    print("ready", file=answers, flush=True)
     for line in sys.stdin:
         verdict = False
         with suppress(Exception):  # whatever sympy raises about a text that a model wrote: the answer is not the right one
             answer, right = (parse(f"${text}$", latex, parsing_timeout=None) for text in json.loads(line))
             verdict = bool(answer and right and same(right, answer, timeout_seconds=None))
-        print(json.dumps(verdict), flush=True)
+        print(json.dumps(verdict), file=answers, flush=True)
 
 
 if __name__ == "__main__":

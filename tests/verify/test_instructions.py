@@ -104,6 +104,13 @@ def test_wrong_arguments_are_one_line(name: str, arguments: dict[str, Any], prob
         checker(name, arguments)
 
 
+def test_all_real_instructions_have_a_checker(shared_data: Path) -> None:
+    rows = [json.loads(line) for line in (shared_data / "ifeval" / "input_data.jsonl").read_text().splitlines()]
+    given = [pair for row in rows for pair in zip(row["instruction_id_list"], row["kwargs"], strict=True)]
+    assert len(rows) == 541 and len([checker(*pair) for pair in given]) == 834
+    assert {name for name, _ in given} == INSTRUCTIONS.keys()
+
+
 @pytest.mark.parametrize("unit", ["[", "<<", "*", "* ", "\n", " ", ".", "p.", "1", "a'", "{", "-", "\n* ", "word "])
 def test_hostile_texts_are_judged_fast(unit: str) -> None:
     checkers = [checker(name, arguments) for name, arguments, _, _ in CASES]

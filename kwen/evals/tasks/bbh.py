@@ -126,15 +126,15 @@ def _items(data: Path | None, task: str, chat: bool) -> list[Item]:
         targets = [row.text("target").strip() for row in rows]
         hint = _hint(targets)
         for number, (row, target) in enumerate(zip(rows, targets, strict=True)):
-            facts = {"id": f"{name}/{number}", "reference": _canonical(target), "language": "en", "tag": name}
-            question, extra = row.text("input").strip(), {"target": target}
+            question, right = row.text("input").strip(), _canonical(target)
+            item_id, extra = f"{name}/{number}", {"target": target}
             if chat:
                 said = f'{instruction}\n\n{question}\n\nThink step by step. End with "So the answer is X.", where X is {hint}.'
-                items.append(Item(prompt=[{"role": "user", "content": said}], extra=extra, **facts))
+                items.append(Item(item_id, [{"role": "user", "content": said}], right, "en", name, extra))
             else:
                 asked = f"Q: {question}\nA: Let's think step by step.\n"
                 shown = tuple(f"{shot}\n\n" for shot in shots)
-                items.append(Item(prompt=asked, opening=f"{instruction}\n\n", shots=shown, extra=extra, **facts))
+                items.append(Item(item_id, asked, right, "en", name, extra, opening=f"{instruction}\n\n", shots=shown))
     return items
 
 

@@ -105,10 +105,10 @@ def few_shot(data: Path | None, seed: int) -> list[Item]:
 
 def few_shot_chat(data: Path | None, seed: int) -> list[Item]:
     """The test problems as conversations in which `CHAT_SHOTS` training problems were answered before."""
-    shots = tuple(
+    shots: list[list[Message]] = [
         [*chat_prompt(problem.question), {"role": "assistant", "content": chat_answer(problem)}]
         for problem in read_problems(data, "train")[:CHAT_SHOTS]
-    )
+    ]
     return [
         _item(index, problem, chat_prompt(problem.question), shots) for index, problem in enumerate(read_problems(data, "test"))
     ]

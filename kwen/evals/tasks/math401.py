@@ -57,7 +57,7 @@ def relative_error(item: Item, text: str) -> float:
         return WORST
     right = number_value(item.reference)
     assert right is not None
-    return float(min(Fraction(WORST), _difference(item, number) / max(abs(right), 1)))
+    return float(min(Fraction(WORST), _difference(item, number) / max(abs(right), Fraction(1))))
 
 
 TASK = Task(
