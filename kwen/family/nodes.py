@@ -60,7 +60,7 @@ def family_nodes(recipe: Recipe) -> list[Node]:
     nodes += _alignment_nodes(recipe, whole, models)
     nodes += _specialist_nodes(recipe, whole, models, tokenizer)
     if recipe.evals is not None:
-        asked_of = (RELEASED, "corpus", *recipe.bases(), *recipe.chats(), SELF_INSTRUCT, "chat", *SPECIALISTS)
+        asked_of = (RELEASED, "corpus", "code-corpus", *recipe.bases(), *recipe.chats(), SELF_INSTRUCT, "chat", *SPECIALISTS)
         models_asked = tuple(name for name in asked_of if any(node.name == name for node in nodes))
         tasks = [task for tasks in recipe.evals.all_tasks.values() for task in tasks]
         asks_nanoworld = any(task.startswith("nanoworld-") for task in tasks)
