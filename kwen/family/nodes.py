@@ -9,6 +9,7 @@ from kwen.corpus.interpreter import interpreter_version
 from kwen.corpus.pipeline import CorpusConfig
 from kwen.corpus.sources import FolderSource, InterpreterSource
 from kwen.errors import UserError
+from kwen.family.compression import rank_files
 from kwen.family.graph import Node
 from kwen.family.launch import resolve_ranks
 from kwen.family.recipe import RELEASED, REWARDS, SELF_INSTRUCT, SPECIALISTS, EvalsConfig, Recipe, base_of
@@ -66,7 +67,9 @@ def family_nodes(recipe: Recipe) -> list[Node]:
         asks_nanoworld = any(task.startswith("nanoworld-") for task in tasks)
         asked = {"nanoworld's version": nanoworld_version(*_ASKED_BY_TASKS)} if asks_nanoworld else {}
         config = {"evals": {key: value for key, value in whole["evals"].items() if key != "data"}, **models}
-        nodes.append(Node("evals", STAGES["evals"], config, recipe.evals, models_asked, asked | _benchmark_items(recipe.evals)))
+        read: dict[str, Path | str] = {**asked, **_benchmark_items(recipe.evals)}
+        read |= {f"tokenizers/{file.name}": file for file in rank_files(recipe.evals.data)}
+        nodes.append(Node("evals", STAGES["evals"], config, recipe.evals, models_asked, read))
     shown = {key: value for key, value in whole.items() if key != "expected_seconds"}
     nodes.append(Node("report", STAGES["report"], shown, recipe, tuple(node.name for node in nodes)))
     return nodes

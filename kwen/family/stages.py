@@ -253,7 +253,7 @@ STAGES = {
         Stage("reward", 2, make_reward, trains=True),
         Stage("chat", 1, make_chat, trains=True),
         Stage("judging", 2, make_judging, trains=True),
-        Stage("evals", 1, make_evals, trains=True),
+        Stage("evals", 2, make_evals, trains=True),
         Stage("report", 1, make_report),
     )
 }

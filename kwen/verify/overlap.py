@@ -7,8 +7,8 @@ A gram is 13 words in a row of an item. An item of 8 to 12 words is one gram as 
 looked for, and counts as unchecked. A gram of more than 10 items of a task is the task's own wording (its instruction, its worked
 examples), and no item is found by it.
 
-The index holds the items' grams as 64-bit hashes, in memory; training text streams past it, in pieces of bounded size. A hash that
-is met counts only when the words themselves are equal, so that what is found is exact.
+The index holds the items' grams as 64-bit hashes, in memory; training text streams past it, in pieces of bounded size. A hash
+that is met counts only when the words themselves are equal, so that what is found is exact.
 """
 
 import re
@@ -114,17 +114,18 @@ class Index:
 
     def shares(self, texts: Iterable[str]) -> dict[ItemKey, float]:
         """Of each item that has grams, the share of them that stand in `texts`."""
-        met = {length: np.zeros(len(grams.hashes), np.bool_) for length, grams in self._grams.items()}
+        met = {length: np.zeros(len(kept.hashes), np.bool_) for length, kept in self._grams.items()}
         longest = max(self._grams, default=0)
         for batch in _batches(texts):
             for length, grams in _rolled(_hashes(batch), longest):
-                if (kept := self._grams.get(length)) is not None:
+                if length in self._grams:
+                    kept = self._grams[length]
                     (near,) = np.nonzero(kept.seen[grams >> kept.shift])
                     self._meet(batch, near, grams[near], length, met[length])
         found, of = (np.zeros(len(self._items), np.int64) for _ in range(2))
-        for length, grams in self._grams.items():
-            np.add.at(found, grams.items[met[length]], 1)
-            np.add.at(of, grams.items, 1)
+        for length, kept in self._grams.items():
+            np.add.at(found, kept.items[met[length]], 1)
+            np.add.at(of, kept.items, 1)
         counts: dict[ItemKey, tuple[int, int]] = {}
         for item, here, all_ in zip(self._items, found.tolist(), of.tolist(), strict=True):
             before = counts.get(item.key, (0, 0))
