@@ -16,7 +16,7 @@ from kwen.corpus import pipeline, reading
 from kwen.corpus.documents import Document
 from kwen.corpus.sources import FolderSource, read
 from kwen.errors import UserError
-from kwen.family.contamination import items_of
+from kwen.family.contamination import items_of, overlaps_with
 from kwen.family.training_texts import texts_in, training_texts
 from kwen.files import folder_aside, write_json
 
@@ -27,7 +27,7 @@ SHOWN_CHARACTERS = 300
 
 @app.command()
 def build(
-    config: Annotated[Path, typer.Argument(help="YAML file: `sources`, a list, and `deduplicate`.")],
+    config: Annotated[Path, typer.Argument(help="YAML file: `sources`, a list, `deduplicate`, `decontaminate`.")],
     out: Annotated[Path, typer.Option(help="Folder to write; it takes the place of an older corpus there.")],
     seed: Annotated[int, typer.Option(help="Decides the order of the training documents.")] = 0,
 ) -> None:
@@ -40,7 +40,7 @@ def build(
         def progress(done: float, total: float, **facts: float | str) -> None:
             bars.update(bar, completed=done, total=total, facts=f"{facts['documents']:,} documents")
 
-        statistics = pipeline.build(corpus_config, seed, folder, progress)
+        statistics = pipeline.build(corpus_config, seed, folder, progress, overlaps_with(corpus_config.decontaminate))
     _show_counts(Console(), statistics)
 
 

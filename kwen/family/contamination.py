@@ -3,13 +3,14 @@
 Items are a task's questions with their right answers; `kwen.verify.overlap` says what counts as shared.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from kwen.family.training_texts import texts_in, training_texts
 
 if TYPE_CHECKING:
+    from kwen.corpus.pipeline import Decontaminate
     from kwen.evals.task import Item
 
 CONTAMINATION = "contamination.json"
@@ -24,6 +25,16 @@ def items_of(tasks: Sequence[str], data: Path | None) -> dict[str, list[tuple[st
     from kwen.evals.tasks import find_task
 
     return {name: [part for item in find_task(name).items(data, 0) for part in _parts(item)] for name in dict.fromkeys(tasks)}
+
+
+def overlaps_with(config: "Decontaminate | None") -> Callable[[str], bool] | None:
+    """What `kwen.corpus.pipeline.build` asks of each training document where the configuration names tasks."""
+    if config is None:
+        return None
+    from kwen.verify.overlap import Index
+
+    index = Index(items_of(config.tasks, config.data))
+    return lambda text: bool(index.overlapping(text))
 
 
 def run_contamination(folders: Mapping[str, Path], tasks: Sequence[str], data: Path | None) -> dict[str, Any]:

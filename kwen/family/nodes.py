@@ -10,6 +10,7 @@ from kwen.corpus.pipeline import CorpusConfig
 from kwen.corpus.sources import FolderSource, InterpreterSource
 from kwen.errors import UserError
 from kwen.family.compression import rank_files
+from kwen.family.contamination import items_of
 from kwen.family.graph import Node
 from kwen.family.launch import resolve_ranks
 from kwen.family.recipe import RELEASED, REWARDS, SELF_INSTRUCT, SPECIALISTS, EvalsConfig, Recipe, base_of
@@ -136,7 +137,11 @@ def _corpus_config(key: str, corpus: CorpusConfig, config: dict[str, Any]) -> tu
             sources["the interpreter's version"] = interpreter_version()
         else:
             sources[f"{source.kind}'s version"] = nanoworld_version(_DOCUMENTS[source.kind])
-    return config | {"sources": hashed}, sources
+    config = {name: value for name, value in config.items() if name != "decontaminate"} | {"sources": hashed}
+    if (wanted := corpus.decontaminate) is not None:
+        config |= {"decontaminate": {"tasks": [*wanted.tasks]}}
+        sources |= {f"items of {task}": json_hash(items) for task, items in items_of(wanted.tasks, wanted.data).items()}
+    return config, sources
 
 
 def _data_config(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Path | str]]:

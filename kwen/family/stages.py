@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.text import Text
 
+from kwen.family.contamination import overlaps_with
 from kwen.family.graph import Job, Stage
 from kwen.family.judging import make_judging
 from kwen.family.page import render
@@ -29,7 +30,8 @@ def make_corpus(job: Job) -> dict[str, Any]:
     """Text from the recipe's sources: train.jsonl, held_out.jsonl, statistics.json."""
     from kwen.corpus import pipeline
 
-    statistics = pipeline.build(job.settings, job.seed, job.out, job.progress)
+    overlaps = overlaps_with(job.settings.decontaminate)
+    statistics = pipeline.build(job.settings, job.seed, job.out, job.progress, overlaps)
     excluded = {reason: entry["count"] for reason, entry in statistics["excluded"].items()}
     return {**statistics, "excluded": excluded, "held_out_files": len(statistics["held_out_files"])}
 

@@ -13,6 +13,7 @@ that is met counts only when the words themselves are equal, so that what is fou
 
 import re
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -110,18 +111,19 @@ class Index:
 
     def overlapping_any(self, texts: Iterable[str]) -> set[ItemKey]:
         """The items that share a gram with any of `texts`; a gram never crosses from one text to the next."""
-        return {key for key, share in self.shares(texts).items() if share}
+        met: dict[int, defaultdict[int, bool]] = {length: defaultdict(bool) for length in self._grams}
+        self._meet_all(texts, met)
+        return {
+            self._items[self._grams[length].items[entry]].key
+            for length, entries in met.items()
+            for entry, here in entries.items()
+            if here
+        }
 
     def shares(self, texts: Iterable[str]) -> dict[ItemKey, float]:
         """Of each item that has grams, the share of them that stand in `texts`."""
         met = {length: np.zeros(len(kept.hashes), np.bool_) for length, kept in self._grams.items()}
-        longest = max(self._grams, default=0)
-        for batch in _batches(texts):
-            for length, grams in _rolled(_hashes(batch), longest):
-                if length in self._grams:
-                    kept = self._grams[length]
-                    (near,) = np.nonzero(kept.seen[grams >> kept.shift])
-                    self._meet(batch, near, grams[near], length, met[length])
+        self._meet_all(texts, met)
         found, of = (np.zeros(len(self._items), np.int64) for _ in range(2))
         for length, kept in self._grams.items():
             np.add.at(found, kept.items[met[length]], 1)
@@ -170,8 +172,18 @@ class Index:
         own = counts[inverse] <= MOST_SHARED
         return hashes[own], items[own], places[own]
 
-    def _meet(self, batch: list[str], places: np.ndarray, grams: np.ndarray, length: int, met: np.ndarray) -> None:
-        """Note in `met` the index's grams that are, word by word, the batch's at `places`; `grams` are the hashes there."""
+    def _meet_all(self, texts: Iterable[str], met: Mapping[int, Any]) -> None:
+        """Note in `met`, which has a table of entry -> bool for each length, the index's grams that stand in `texts`."""
+        longest = max(self._grams, default=0)
+        for batch in _batches(texts):
+            for length, grams in _rolled(_hashes(batch), longest):
+                if length in self._grams:
+                    kept = self._grams[length]
+                    (near,) = np.nonzero(kept.seen[grams >> kept.shift])
+                    self._meet(batch, near, grams[near], length, met[length])
+
+    def _meet(self, batch: list[str], places: np.ndarray, grams: np.ndarray, length: int, met: Any) -> None:
+        """The same for the grams of one length at some places of a batch, compared word by word; `grams` are their hashes."""
         kept = self._grams[length]
         begins, ends = (np.searchsorted(kept.hashes, grams, side) for side in ("left", "right"))
         near = np.nonzero(ends > begins)[0]

@@ -72,3 +72,20 @@ def test_overlap_of_what_cannot_be_read_is_one_line(tmp_path: Path, capsys: pyte
         assert exit_code(["corpus", "overlap", str(tmp_path / source), "--tasks", tasks, "--data", data]) == 2
         error = capsys.readouterr().err
         assert said in error and error.count("\n") == 1
+
+
+def test_a_corpus_is_built_without_what_overlaps(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = gsm8k(tmp_path / "data")
+    (tmp_path / "t").mkdir()
+    (tmp_path / "t" / "a.txt").write_text(f"Before.\n{QUESTION}\nAfter.")
+    (tmp_path / "t" / "b.txt").write_text("Ada has red marbles and Ben has none.")
+    source, wanted = (
+        f"sources: [{{kind: folder, path: '{tmp_path / 't'}'}}]",
+        f"decontaminate: {{tasks: [gsm8k], data: '{data}'}}",
+    )
+    for settings, documents in ((source, 2), (f"{source}\n{wanted}", 1)):
+        (tmp_path / "c.yaml").write_text(settings)
+        assert exit_code(["corpus", "build", str(tmp_path / "c.yaml"), "--out", str(tmp_path / "corpus")]) == 0
+        assert f"{documents} documents" in capsys.readouterr().out
+    assert exit_code(["corpus", "inspect", str(tmp_path / "corpus")]) == 0
+    assert "13 words" in capsys.readouterr().out

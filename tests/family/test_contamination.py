@@ -12,6 +12,9 @@ from kwen.align.queries import NanoworldQueries, queries
 from kwen.errors import UserError
 from kwen.family.artifact import Manifest
 from kwen.family.contamination import items_of, run_contamination, summary
+from kwen.family.graph import Node
+from kwen.family.nodes import family_nodes
+from kwen.family.recipe import load_recipe
 from kwen.family.training_texts import texts_in, training_texts
 
 QUESTION = "Ada has three red marbles and Ben gives her five more so how many marbles has she now?"
@@ -105,3 +108,20 @@ def test_items_hold_question_and_answer(data: Path) -> None:
     parts = items_of(["gsm8k"], data)["gsm8k"]
     assert [name for name, _ in parts] == ["0", "0", "1", "1"]
     assert QUESTION in parts[0][1] and parts[1][1] == "8"
+
+
+def test_what_a_run_compares_is_an_input_of_its_evals(data: Path) -> None:
+    nodes = {node.name: node for node in family_nodes(load_recipe("nano"))}
+    assert {"corpus", "code-corpus", "chat-sft", "code-chat", "math-chat"} <= set(nodes["evals"].inputs)
+
+
+def test_a_corpus_without_test_items_is_another_and_hangs_on_the_items(data: Path, tmp_path: Path) -> None:
+    def corpus(*settings: str) -> Node:
+        return next(node for node in family_nodes(load_recipe("micro", settings)) if node.name == "corpus")
+
+    wanted = f"corpus.decontaminate={{tasks: [gsm8k], data: {data}}}"
+    plain, without = corpus(), corpus(wanted)
+    assert "decontaminate" not in plain.config["corpus"]
+    assert without.config["corpus"]["decontaminate"] == {"tasks": ["gsm8k"]}
+    (data / "gsm8k" / "test.jsonl").write_text(json.dumps({"question": "Another?", "answer": "#### 1"}) + "\n")
+    assert corpus(wanted).sources["items of gsm8k"] != without.sources["items of gsm8k"]
