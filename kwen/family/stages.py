@@ -16,8 +16,10 @@ from typing import Any
 from rich.text import Text
 
 from kwen.family.contamination import overlaps_with
+from kwen.family.document import complete
 from kwen.family.graph import Job, Stage
 from kwen.family.judging import make_judging
+from kwen.family.markdown import from_page
 from kwen.family.page import render
 from kwen.family.recipe import Recipe
 from kwen.family.report import PREFERENCE, collect, read_curve
@@ -204,11 +206,14 @@ def make_chat(job: Job) -> dict[str, Any]:
 
 
 def make_report(job: Job) -> dict[str, Any]:
-    """The family's own technical report: index.html, and its numbers as report.json."""
+    """The family's own technical report: index.html, the same as report.md, and its numbers as report.json."""
     recipe: Recipe = job.settings
-    report = collect(recipe.name, recipe.about, recipe.seed, job.inputs)
-    write_text(job.out / "index.html", render(report, recipe.to_yaml()))
-    write_json(job.out / "report.json", report)
+    data = recipe.evals.data if recipe.evals is not None else None
+    report = collect(recipe.name, recipe.about, recipe.seed, job.inputs, data)
+    page = render(report, recipe.to_yaml())
+    write_text(job.out / "index.html", page)
+    write_text(job.out / "report.md", from_page(page))
+    write_json(job.out / "report.json", complete(report))
     return {"artifacts": len(report["artifacts"])}
 
 
@@ -256,6 +261,6 @@ STAGES = {
         Stage("chat", 1, make_chat, trains=True),
         Stage("judging", 2, make_judging, trains=True),
         Stage("evals", 2, make_evals, trains=True),
-        Stage("report", 1, make_report),
+        Stage("report", 2, make_report),
     )
 }
