@@ -24,7 +24,8 @@ def radar(axes: Sequence[str], lines: Mapping[str, Sequence[float | None]], high
     for ring in (0.25, 0.5, 0.75, 1.0):
         corners = " ".join("{:.1f},{:.1f}".format(*point(place, ring * highest)) for place in range(len(axes)))
         parts.append(f'<polygon points="{corners}" fill="none" stroke="var(--line)"/>')
-        parts.append(_label(middle + 3, centre_y - radius * ring - 3, f"{ring * highest:g}", "start"))
+        if ring < 1:
+            parts.append(_label(middle + 3, centre_y - radius * ring - 3, f"{ring * highest:g}", "start"))
     for place, axis in enumerate(axes):
         x, y = point(place, highest)
         parts.append(f'<path d="M{middle:.1f} {centre_y:.1f}L{x:.1f} {y:.1f}" stroke="var(--line)"/>')

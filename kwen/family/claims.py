@@ -20,6 +20,8 @@ NOISE = 2.0
 """Standard errors of a difference that count as seen."""
 POINTS = 5.0
 """Noise, in points, above which a small movement cannot be told from a large one."""
+OWN = "own"
+"""What the comparison of tokenizers calls the family's own."""
 SAME = 1e-3
 """Share by which two perplexities of the same text may differ and still count as equal."""
 
@@ -57,7 +59,7 @@ def compression(report: Report) -> list[Check]:
         return [Check(text, None, "tokenizers were not compared")]
     sizes = {name: of["vocabulary"] for name, of in found["tokenizers"].items()}
     checks = []
-    for name in (name for name in sizes if name in (report["family"], "tokenizer", "family") or "qwen" in name.lower()):
+    for name in (name for name in sizes if name in (OWN, report["family"]) or "qwen" in name.lower()):
         rivals = [other for other, size in sizes.items() if other != name and sizes[name] / 2 <= size <= 2 * sizes[name]]
         if not rivals:
             checks.append(Check(f"{name}: {text}", None, "no tokenizer of about its size was compared"))

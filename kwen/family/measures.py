@@ -6,15 +6,16 @@ from typing import Any
 from kwen.family.describe import clock, count, size
 from kwen.family.grid import BLANK, Cell, Grid, Report, Row, fact_cell, judged_cell, per_cent, score_cell
 from kwen.family.report import RECORD, metric_of
+from kwen.family.tables import BENCHMARKS
 
 LANGUAGES = {"en": "English", "zh": "Chinese", "code": "code"}
-FIRST_SHOWN = ("nanoworld-tools", "nanoworld-interpreter", "nanoworld-code", "humaneval", "mbpp")
+OF_OUR_OWN = ("nanoworld-tools", "nanoworld-interpreter", "nanoworld-code")
 MATHS = ("nanoworld-arithmetic", "nanoworld-equations", "nanoworld-problems-zh")
 
 
 def is_special(task: str) -> bool:
-    """Whether a task has its place in the report's tables on tools, code and maths, and so not among the questions."""
-    return task.startswith(FIRST_SHOWN) or task in MATHS
+    """Whether a task has its place in one of the report's tables, and so not among the questions."""
+    return task.startswith(OF_OUR_OWN) or task in MATHS or task in BENCHMARKS
 
 
 def artifacts_grid(report: Report) -> Grid:
@@ -117,13 +118,11 @@ def side_by_side_grids(report: Report) -> list[Grid]:
         for name, way in ways.items():
             of = result["by_category"][name] if way else result
             low, high = of["win_minus_loss_interval"]
-            shown = {
-                **{(key,): per_cent(of[key]) for key in ("win", "tie", "loss")},
-                ("win_minus_loss",): f"{100 * of['win_minus_loss']:+.1f}",
-                ("win_minus_loss_interval", 0): f"{100 * low:+.1f}",
-                ("win_minus_loss_interval", 1): f"{100 * high:+.1f}",
-                **{(key,): f"{of[key]:.3f}" for key in ("score_a", "score_b") if of.get(key) is not None},
-            }
+            shown: dict[tuple[str | int, ...], str] = {(key,): per_cent(of[key]) for key in ("win", "tie", "loss")}
+            shown["win_minus_loss",] = f"{100 * of['win_minus_loss']:+.1f}"
+            shown["win_minus_loss_interval", 0] = f"{100 * low:+.1f}"
+            shown["win_minus_loss_interval", 1] = f"{100 * high:+.1f}"
+            shown |= {(key,): f"{of[key]:.3f}" for key in ("score_a", "score_b") if of.get(key) is not None}
             cells = [judged_cell(report, decoding, (*way, *path), text) for path, text in shown.items()]
             rows.append(Row(name, (*cells, *([BLANK] * (8 - len(cells))), Cell(f"{of['n']:,}"))))
         heads = ("topic", "win", "tie", "loss", "margin", "95 %, from", "to", "grade of chat", "of chat-sft", "n")

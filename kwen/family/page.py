@@ -66,10 +66,14 @@ def _last_answering(report: Mapping[str, Any]) -> str | None:
 
 def _lineage(report: Mapping[str, Any]) -> Iterator[str]:
     graph = {name: facts["inputs"] for name, facts in report["artifacts"].items()}
-    notes = {name: facts["summary"].split(" · ")[0] for name, facts in report["artifacts"].items()}
+    notes = {name: _short(facts["summary"].split(" · ")[0]) for name, facts in report["artifacts"].items()}
     yield '<section id="figure-1"><h2>Lineage</h2><p>Figure 1. Each box is a folder; its manifest names'
     yield " what it was made from, by content.</p>"
     yield lineage(graph, notes) + "</section>"
+
+
+def _short(note: str, longest: int = 26) -> str:
+    return note if len(note) <= longest else f"{note[: longest - 1]}…"
 
 
 def _artifacts(shown: Document) -> Iterator[str]:
@@ -88,7 +92,7 @@ def _training(shown: Document) -> Iterator[str]:
         by_stage.setdefault(report["artifacts"][name]["stage"], []).append(name)
     labels = {
         "loss": "loss, nats", "accuracy": "pairs ordered right", "score": "reward of the answers",
-        "kl": "KL from the model before, nats an answer", "length": "tokens an answer", "entropy": "entropy, nats a token",
+        "kl": "KL, nats an answer", "length": "tokens an answer", "entropy": "entropy, nats a token",
         "grad_norm": "gradient norm", "lr": "learning rate",
     }  # fmt: skip
     for stage, names in by_stage.items():

@@ -1,7 +1,8 @@
 """The page's sections on tokenizers (Figure 3), base models (Figure 2), long context (Table 3, needle) and contamination."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from html import escape
+from typing import Any
 
 from kwen.family import published
 from kwen.family.charts import heat, radar, strip
@@ -87,22 +88,24 @@ def long_context(report: Report, table: ReportTable, memory: Sequence[Grid]) -> 
         for variant, values in found["perplexity"].items():
             points = [(length, value) for length, value in zip(lengths, values, strict=False) if value is not None]
             lines.append(Curve(variant, [length for length, _ in points], [value for _, value in points]))
-        svg = curves(lines, f"long-{index}", "tokens", "perplexity", log_y=True)
+        svg = curves(lines, f"long-{index}", "tokens", "perplexity", log_y=True, log_x=True)
         yield figure(
             svg, f"{model}, trained at {found['trained']:,} tokens: perplexity by length", [line.label for line in lines]
         )
-        needle = found.get("needle")
-        if needle:
-            rows = {_depth(depth): row for depth, row in zip(needle["depths"], needle["found"], strict=False)}
-            map_ = heat([f"{length:,}" for length in needle["lengths"]], rows, "tokens of text")
-            yield figure(
-                map_, f"{model}: needles found, per cent of {needle['n']}, by their depth in the text (rows) and its length"
-            )
+        for kind in ("needle", "passkey"):
+            yield from _retrieval(model, kind, found.get(kind))
     for grid in memory:
         yield "<p>Memory of keys and values, in bytes, with every layer whole and with windows in the lower ones.</p>"
-        yield grid_table(grid)
+        yield grid_table(grid) + again([grid])
     yield from report_table(table)
-    yield again(memory) + "</section>"
+    yield "</section>"
+
+
+def _retrieval(model: str, kind: str, result: Mapping[str, Any] | None) -> Iterator[str]:
+    if result:
+        rows = {_depth(depth): row for depth, row in zip(result["depths"], result["found"], strict=False)}
+        svg = heat([f"{length:,}" for length in result["lengths"]], rows, "tokens of text")
+        yield figure(svg, f"{model}, {kind}: found, per cent of {result['n']}, by depth in the text (rows) and its length")
 
 
 def _depth(depth: float) -> str:

@@ -3,7 +3,7 @@
 A task of our own never stands in a published column: it has a table of its own below.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -98,6 +98,10 @@ SPECS = {
     ),
     17: Spec(BASE_MODELS, ("hellaswag", "piqa", "siqa", "ocnli")),
 }  # fmt: skip
+BENCHMARKS = {task.partition(":")[0] for spec in SPECS.values() for task in spec.tasks} | {"humaneval-chat", "mbpp-chat"}
+"""The tasks that have a column in one of the tables."""
+NONE = Cell("–")
+"""A task of our own that a model was not asked."""
 NO_RUN = {
     6: "the report's benchmark is its authors' own and not public",
     7: "the report's benchmark is its authors' own; Kwen has an interpreter task of its own",
@@ -133,13 +137,15 @@ def _benchmarks(report: Report, number: int, spec: Spec) -> ReportTable:
     printed = published.table(number)
     headings = printed.columns[printed.labels :]
     models = [model for model in spec.models if model in report["artifacts"]]
-    rows, reasons = [], []
+    rows: list[Row] = []
+    reasons: dict[str, list[tuple[str, str]]] = {}
     for model in models:
         cells = []
+        reasons[model] = []
         for heading, task in zip(headings, spec.tasks, strict=False):
             cell, reason = _benchmark(report, model, task)
             cells.append(cell)
-            reasons += [(heading, reason)] if reason else []
+            reasons[model] += [(heading, reason)] if reason else []
         if len(headings) > len(spec.tasks) and spec.tasks:  # Table 11's average
             cells.append(fact_cell(report, ("derived", "humanevalpack", model), _shown(report, model)))
         if any(cell.text for cell in cells):
@@ -150,10 +156,17 @@ def _benchmarks(report: Report, number: int, spec: Spec) -> ReportTable:
     elif not models:
         missing = ["This family: not run, because it has no model of this kind."]
     else:
-        missing = sentences(reasons)
+        missing = _reasons(reasons, [row.name for row in rows])
     nearest = _nearest(report, f"table-{number}-nearest", spec.nearest, spec.models)
     extra = _steps(report) if number == 6 else []
     return ReportTable(number, printed, ours, missing, [*nearest, *extra], spec.note)
+
+
+def _reasons(reasons: Mapping[str, Sequence[tuple[str, str]]], rows: Sequence[str]) -> list[str]:
+    """Why cells of the `rows` are empty, and which models have none; where there is no row, why not for all of them."""
+    lines = sentences(pair for model in rows or reasons for pair in reasons[model])
+    others = [model for model in reasons if model not in rows]
+    return [*lines, *([f"{', '.join(others)}: not run, because the evals ask none of these of them."] if rows and others else [])]
 
 
 def _shown(report: Report, model: str) -> str | None:
@@ -194,7 +207,9 @@ def _nearest(report: Report, id: str, measures: Sequence[Measure], models: Seque
     rows = [row for row in rows if row.name in models] or rows
     headings = [heading for heading, _, _, _ in measures]
     kept = [place for place in range(len(headings)) if any(row.cells[place].value is not None for row in rows)]
-    shown = tuple(Row(row.name, tuple(row.cells[place] for place in kept), row.note) for row in rows)
+    shown = tuple(
+        Row(row.name, tuple(row.cells[place] if row.cells[place].text else NONE for place in kept), row.note) for row in rows
+    )
     return [Grid(id, ("model", *(headings[place] for place in kept)), shown)] if shown else []
 
 

@@ -146,7 +146,7 @@ def test_long_context_compression_and_contamination_are_shown(bare_page: str, fo
     page = render(collected(folders), "name: tiny\n")
     three = block(page, "table-3")
     assert "400.50 ± 9.00" in three and "5.50 ± 0.10" in three and "base, trained at 256" in three and "<th>1,024</th>" in three
-    assert "needles found, per cent of 20" in page and ">75</text>" in page and "123,456" in page
+    assert "base, needle: found, per cent of 20" in page and ">75</text>" in page and "123,456" in page
     assert "20,000 (0.50)" in page and "qwen (151,643)" in page and "2 of 164" in page and "HumanEval/1" in page
     assert HOSTILE not in page and page.count(escape(HOSTILE)) >= 2
     assert len(page) < 5_000_000
