@@ -1,5 +1,6 @@
 """The report's tables of the family's own numbers, beside those in the form of the report's Tables 1 to 17 (`tables.py`)."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,15 +20,18 @@ def is_special(task: str) -> bool:
 
 
 def artifacts_grid(report: Report) -> Grid:
-    """Every artifact: what it turned out to be, bytes, time and its share of the whole, key."""
+    """Every artifact: what it turned out to be, bytes, time, its share of the whole, time times the machine's cores, key."""
     whole = max(float(report[RECORD]["wall_s"]), 1e-9)
     rows = []
     for name, facts in report["artifacts"].items():
-        wall = float(report[RECORD]["artifacts"][name].get("wall_s", 0.0))
-        times = (Cell(clock(wall), time=True), Cell(f"{100 * wall / whole:.0f} %", time=True))
+        record = report[RECORD]["artifacts"][name]
+        wall = float(record.get("wall_s", 0.0))
+        cores = re.search(r"(\d+) cores", str(record.get("machine", "")))
+        cost = f"{wall * int(cores[1]) / 60:.1f}" if cores is not None else ""
+        times = (Cell(text, time=True) for text in (clock(wall), f"{100 * wall / whole:.0f} %", cost))
         space = fact_cell(report, ("artifacts", name, "bytes"), size(facts["bytes"]))
         rows.append(Row(name, (space, *times, Cell(facts["key"][:10])), facts["summary"]))
-    return Grid("artifacts", ("artifact", "size", "time", "of the whole", "key"), tuple(rows))
+    return Grid("artifacts", ("artifact", "size", "time", "of the whole", "core-minutes", "key"), tuple(rows))
 
 
 def training_grid(report: Report) -> list[Grid]:

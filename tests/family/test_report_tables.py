@@ -12,6 +12,7 @@ from tiny_family import HOSTILE, add_scores, artifact, score, tiny_family, write
 
 from kwen.family.charts import heat, radar, strip
 from kwen.family.document import complete, document
+from kwen.family.markdown import from_page
 from kwen.family.page import render
 from kwen.family.published import figure, table
 from kwen.family.report import collect
@@ -185,6 +186,20 @@ def test_every_number_names_a_command_and_the_keys_to_its_value(folders: dict[st
     assert "kwen eval runs/tiny/chat-sft --tasks nanoworld-facts --limit 100 --baselines --json scores.json" in commands
     assert "kwen eval runs/tiny/base --tasks perplexity --data runs/tiny/corpus --json scores.json" in commands
     assert json.loads(json.dumps(report)) == report
+
+
+def test_names_of_models_tasks_and_sets_are_text(folders: dict[str, Path], tmp_path: Path) -> None:
+    named = {"perplexity": score("bits_per_byte", 1.0, by_file={HOSTILE: score("bits_per_byte", 1.0)})}
+    named |= {f"nanoworld-{HOSTILE}": score("accuracy", 0.5), "nanoworld-facts": score("accuracy", 0.5)}
+    add_scores(tmp_path, {HOSTILE: named})
+    report = collected(folders)
+    report["preference"] = {HOSTILE: {HOSTILE: {**score("accuracy", 0.5), "by_tag": {HOSTILE: score("accuracy", 0.5)}}}}
+    page = render(report, "name: tiny\n")
+    outside_fences = re.sub(r"^```.*?^```$", "", from_page(page), flags=re.DOTALL | re.MULTILINE)
+    assert "<script" not in page and not re.search(r"(?<!\\)<script", outside_fences)
+    assert not any("<script" in part for part in re.findall(r'title="[^"]*"', page))
+    command = next(number["command"] for number in complete(report)["numbers"] if HOSTILE in number["id"])
+    assert shlex.split(command)[2] == f"runs/tiny/{HOSTILE}", "one word to a shell"
 
 
 def test_drawings_escape_their_labels_and_leave_gaps() -> None:
