@@ -3,6 +3,7 @@
 Every time and speed stands in an element of class `time`, so that two runs can be compared with those masked.
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from html import escape
 from typing import Any
@@ -26,11 +27,15 @@ def render(report: Mapping[str, Any], recipe_text: str) -> str:
     """The whole page from what `report.collect` gave; `recipe_text` is the resolved recipe."""
     shown = document(report)
     base_tables = [shown.tables[number - 1] for number in (1, 2, 13, 14, 15, 16, 17)]
-    parts = [*_head(report), *_lineage(report), *claims_section(shown.claims), *_artifacts(shown), *_training(shown)]
+    head = [*_head(report)]
+    parts = [*head, *_lineage(report), *claims_section(shown.claims), *_artifacts(shown), *_training(shown)]
     parts += [*tokenizers(report, shown.grids["compression"]), *_held_out(shown), *base_models(report, base_tables)]
     parts += [*long_context(report, shown.tables[2], shown.grids["memory"]), *_questions(shown), *alignment(shown)]
     parts += [*specialists(shown), *contamination(report, shown.grids["contamination"]), *_samples(report)]
     parts += _reproduce(report, recipe_text)
+    sections = re.findall(r'<section id="([\w-]+)"><h2>(.*?)</h2>', "".join(parts))
+    links = " · ".join(f'<a href="#{id}">{title}</a>' for id, title in sections)
+    parts.insert(len(head), f"<nav>{links}</nav>")
     return frame(f"The {report['family']} family", parts)
 
 
@@ -79,14 +84,14 @@ def _short(note: str, longest: int = 26) -> str:
 def _artifacts(shown: Document) -> Iterator[str]:
     (grid,) = shown.grids["artifacts"]
     ids = [f"artifact-{escape(row.name)}" for row in grid.rows]
-    yield "<section><h2>Artifacts</h2>" + grid_table(grid, ids) + again([grid]) + "</section>"
+    yield '<section id="artifacts"><h2>Artifacts</h2>' + grid_table(grid, ids) + again([grid]) + "</section>"
 
 
 def _training(shown: Document) -> Iterator[str]:
     report = shown.report
     if not report["curves"]:
         return
-    yield "<section><h2>Training</h2>"
+    yield '<section id="training"><h2>Training</h2>'
     by_stage: dict[str, list[str]] = {}
     for name in report["curves"]:
         by_stage.setdefault(report["artifacts"][name]["stage"], []).append(name)
@@ -123,7 +128,8 @@ def _held_out(shown: Document) -> Iterator[str]:
                 score = score[key]
             metric = metric_of(score)
             rows.setdefault(label, {})[model] = Dot(score[metric], score[f"{metric}_stderr"])
-    yield "<section><h2>Held-out text</h2><p>Bits that a model needs for each byte of text it never saw; lower is better.</p>"
+    yield '<section id="held-out-text"><h2>Held-out text</h2>'
+    yield "<p>Bits that a model needs for each byte of text it never saw; lower is better.</p>"
     yield figure(dots(rows, "bits", "bits a byte"), "bits a byte, with the standard error over documents", models)
     yield "".join(map(grid_table, grids)) + again(grids) + "</section>"
 
@@ -133,7 +139,8 @@ def _questions(shown: Document) -> Iterator[str]:
     if not grids:
         return
     scores = questions(shown.report)
-    yield "<section><h2>Questions</h2><p>Held-out questions, answered greedily. The nearest-question baseline copies the answer"
+    yield '<section id="questions"><h2>Questions</h2>'
+    yield "<p>Held-out questions, answered greedily. The nearest-question baseline copies the answer"
     yield "of the most similar training question: what lies above it was not looked up.</p>"
     rows: dict[str, dict[str, Dot]] = {}
     for model, result in scores.items():
@@ -153,7 +160,7 @@ def _questions(shown: Document) -> Iterator[str]:
 def _samples(report: Mapping[str, Any]) -> Iterator[str]:
     if not report["samples"]:
         return
-    yield "<section><h2>Answers</h2><p>The first of each task, right or wrong, as they were given.</p>"
+    yield '<section id="answers"><h2>Answers</h2><p>The first of each task, right or wrong, as they were given.</p>'
     by_task: dict[str, list[Mapping[str, Any]]] = {}
     for sample in report["samples"]:
         by_task.setdefault(sample["task"], []).append(sample)
@@ -176,7 +183,8 @@ def _reproduce(report: Mapping[str, Any], recipe_text: str) -> Iterator[str]:
     run = f"runs/{report['family']}"
     model = _last_answering(report)
     lines = [f"kwen build recipe.yaml --out {run}", f"kwen report {run} --json", *([f"kwen chat {run}/{model}"] if model else [])]
-    yield "<section><h2>Again</h2><p>These commands make the same weights, byte for byte, on a machine of this kind.</p>"
+    yield '<section id="again"><h2>Again</h2>'
+    yield "<p>These commands make the same weights, byte for byte, on a machine of this kind.</p>"
     yield f"<pre>{escape(chr(10).join(lines))}</pre>"
     yield "<p>Every number of a table names its command and, behind the arrow, the keys to it in that command's JSON: hover over"
     yield " it, unfold “These numbers again” below it, or read report.json, which lists them all.</p>"

@@ -17,7 +17,7 @@ COLOURS = ("good", "muted", "bad")
 def alignment(shown: Document) -> Iterator[str]:
     """The section; where the family has none of it, why, and the published rows."""
     report = shown.report
-    yield "<section><h2>Alignment</h2>"
+    yield '<section id="alignment"><h2>Alignment</h2>'
     yield from report_table(shown.tables[3])
     for grid in shown.grids["topics"]:
         yield f"<details><summary>{escape(grid.columns[0])}</summary>{grid_table(grid)}</details>"

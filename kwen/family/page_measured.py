@@ -81,7 +81,7 @@ def base_models(report: Report, tables: Sequence[ReportTable]) -> Iterator[str]:
 
 def long_context(report: Report, table: ReportTable, memory: Sequence[Grid]) -> Iterator[str]:
     """Perplexity by length, the needle, memory, and Table 3."""
-    yield "<section><h2>Long context</h2>"
+    yield '<section id="long-context"><h2>Long context</h2>'
     for index, (model, found) in enumerate(report["long_context"].items()):
         lengths = [float(length) for length in found["lengths"]]
         lines = []
@@ -114,7 +114,7 @@ def _depth(depth: float) -> str:
 
 def contamination(report: Report, grids: Sequence[Grid]) -> Iterator[str]:
     """Whether test items stand in the training text."""
-    yield "<section><h2>Contamination</h2>"
+    yield '<section id="contamination"><h2>Contamination</h2>'
     found = report["contamination"]
     if not grids:
         yield f'<p class="missing">Not run, because {escape(absent(report, "contamination.json"))}.</p></section>'

@@ -17,7 +17,7 @@ def specialists(shown: Document) -> Iterator[str]:
     """The three sections."""
     parts = {"Tools, interpreter, agent": range(6, 10), "Code": (10, 11), "Mathematics": (12,)}
     for title, numbers in parts.items():
-        yield f"<section><h2>{title}</h2>"
+        yield f'<section id="{title.partition(",")[0].lower()}"><h2>{title}</h2>'
         for number in numbers:
             yield from report_table(shown.tables[number - 1])
             if number == 8:

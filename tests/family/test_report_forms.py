@@ -115,3 +115,9 @@ def test_lengths_and_languages_are_compared_where_both_runs_have_them(report: di
 def test_the_page_prints_open_and_knows_no_script(report: dict[str, Any]) -> None:
     page = render(report, "name: tiny\n")
     assert "@media print" in page and "::details-content" in page and "<script" not in page
+
+
+def test_the_contents_lead_to_every_section(report: dict[str, Any]) -> None:
+    page = render(report, "name: tiny\n")
+    links = re.findall(r'<a href="#([\w-]+)">', page.partition("<nav>")[2].partition("</nav>")[0])
+    assert len(links) == page.count("<section") > 12 and all(page.count(f'<section id="{id}"') == 1 for id in links)
