@@ -226,8 +226,11 @@ def contamination_grid(report: Report) -> list[Grid]:
         cells = []
         for task in tasks:
             part = of.get(task)
-            text = None if part is None else f"{part['overlapping']} of {part['items']}"
-            path = ("contamination", "artifacts", artifact, task, "overlapping")
-            cells.append(Cell() if part is None else fact_cell(report, path, text))
+            if part is None:
+                cells.append(Cell("–"))
+                continue
+            text = f"{part['overlapping']} of {part['items']}"
+            text += f" ({part['unchecked']} too short)" if part.get("unchecked") else ""
+            cells.append(fact_cell(report, ("contamination", "artifacts", artifact, task, "overlapping"), text))
         rows.append(Row(artifact, tuple(cells)))
     return [Grid("contamination", ("artifact", *tasks), tuple(rows))] if rows else []

@@ -89,9 +89,9 @@ def long_context(report: Report, table: ReportTable, memory: Sequence[Grid]) -> 
             points = [(length, value) for length, value in zip(lengths, values, strict=False) if value is not None]
             lines.append(Curve(variant, [length for length, _ in points], [value for _, value in points]))
         svg = curves(lines, f"long-{index}", "tokens", "perplexity", log_y=True, log_x=True)
-        yield figure(
-            svg, f"{model}, trained at {found['trained']:,} tokens: perplexity by length", [line.label for line in lines]
-        )
+        texts = f", {found['documents']:,} texts" if "documents" in found else ""
+        caption = f"{model}, trained at {found['trained']:,} tokens: perplexity by length{texts}"
+        yield figure(svg, caption, [line.label for line in lines])
         for kind in ("needle", "passkey"):
             yield from _retrieval(model, kind, found.get(kind))
     for grid in memory:
@@ -119,7 +119,8 @@ def contamination(report: Report, grids: Sequence[Grid]) -> Iterator[str]:
     if not grids:
         yield f'<p class="missing">Not run, because {escape(absent(report, "contamination.json"))}.</p></section>'
         return
-    yield f"<p>Test items that share {found['n']} words in a row with the text that an artifact was trained on.</p>"
+    yield f"<p>Test items that share {found['n']} words in a row with the text that an artifact was trained on."
+    yield " Too short: items of so few words that they are not looked for.</p>"
     yield "".join(map(grid_table, grids))
     named = [
         f"{escape(artifact)}, {escape(task)}: {escape(', '.join(map(str, part['ids'])))}"

@@ -59,7 +59,7 @@ COMPRESSION = {
 }
 CONTAMINATION = {
     "n": 13,
-    "artifacts": {"corpus": {"humaneval": {"items": 164, "overlapping": 2, "ids": ["HumanEval/1", HOSTILE]}}},
+    "artifacts": {"corpus": {"humaneval": {"items": 164, "overlapping": 2, "unchecked": 3, "ids": ["HumanEval/1", HOSTILE]}}},
 }
 
 
@@ -148,7 +148,7 @@ def test_long_context_compression_and_contamination_are_shown(bare_page: str, fo
     three = block(page, "table-3")
     assert "400.50 ± 9.00" in three and "5.50 ± 0.10" in three and "base, trained at 256" in three and "<th>1,024</th>" in three
     assert "base, needle: found, per cent of 20" in page and ">75</text>" in page and "123,456" in page
-    assert "20,000 (0.50)" in page and "qwen (151,643)" in page and "2 of 164" in page and "HumanEval/1" in page
+    assert "20,000 (0.50)" in page and "qwen (151,643)" in page and "2 of 164 (3 too short)" in page and "HumanEval/1" in page
     assert HOSTILE not in page and page.count(escape(HOSTILE)) >= 2
     assert len(page) < 5_000_000
 
