@@ -4,7 +4,7 @@ Both forms of the report, the page and its Markdown twin, and `report.json`'s li
 """
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,6 +96,17 @@ def eval_command(report: Report, model: str, task: str, baselines: bool = False)
 def report_command(report: Report) -> str:
     """The command that prints the collected numbers."""
     return shlex.join(["kwen", "report", run_of(report), "--json"])
+
+
+def merged(commands: Iterable[str]) -> list[str]:
+    """The commands, each once, those that differ in the task alone as one command with all their tasks."""
+    tasks: dict[tuple[tuple[str, ...], tuple[str, ...]], list[str]] = {}
+    for command in commands:
+        words = shlex.split(command)
+        place = words.index("--tasks") + 1 if "--tasks" in words else len(words)
+        named = tasks.setdefault((tuple(words[:place]), tuple(words[place + 1 :])), [])
+        named += [task for task in words[place : place + 1] if task not in named]
+    return [shlex.join([*before, *([",".join(named)] if named else []), *after]) for (before, after), named in tasks.items()]
 
 
 def score_cell(report: Report, model: str, task: str, measure: str | None = None, part: Sequence[str] = ()) -> Cell:

@@ -5,7 +5,7 @@ from html import escape
 from importlib.resources import files
 
 from kwen.family.figures import PALETTE, series
-from kwen.family.grid import Cell, Grid
+from kwen.family.grid import Cell, Grid, merged
 
 
 def frame(title: str, parts: Iterable[str]) -> str:
@@ -54,7 +54,7 @@ def grid_table(grid: Grid, ids: Sequence[str] = ()) -> str:
 
 def again(grids: Sequence[Grid]) -> str:
     """The commands that give the grids' numbers again, folded; nothing where they have none."""
-    commands = list(dict.fromkeys(command for grid in grids for command in grid.commands()))
+    commands = merged(command for grid in grids for command in grid.commands())
     if not commands:
         return ""
     listed = escape("\n".join(commands))

@@ -4,15 +4,20 @@ import copy
 import json
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
 from tiny_family import HOSTILE, tiny_family
 
+from kwen.cli import report as command
+from kwen.errors import UserError
 from kwen.family import compare
+from kwen.family.grid import merged
 from kwen.family.markdown import from_page
 from kwen.family.page import render
 from kwen.family.page_parts import frame, table
+from kwen.family.recipe import load_recipe
 from kwen.family.report import collect
 
 
@@ -121,3 +126,31 @@ def test_the_contents_lead_to_every_section(report: dict[str, Any]) -> None:
     page = render(report, "name: tiny\n")
     links = re.findall(r'<a href="#([\w-]+)">', page.partition("<nav>")[2].partition("</nav>")[0])
     assert len(links) == page.count("<section") > 12 and all(page.count(f'<section id="{id}"') == 1 for id in links)
+
+
+def test_commands_that_differ_in_the_task_alone_are_one() -> None:
+    asked = [f"kwen eval runs/a/chat --tasks {task} --limit 8 --json F" for task in ("x", "y", "x")]
+    commands = ["kwen report runs/a --json", *asked, "kwen eval 'runs/a b' --tasks x --json F", "kwen report runs/a --json"]
+    assert merged(commands) == [
+        "kwen report runs/a --json",
+        "kwen eval runs/a/chat --tasks x,y --limit 8 --json F",
+        "kwen eval 'runs/a b' --tasks x --json F",
+    ]
+
+
+def test_the_command_prints_a_report_and_writes_a_comparison(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = [tmp_path / name for name in ("one", "two")]
+    for run in runs:
+        run.mkdir()
+        tiny_family(run)
+        (run / "recipe.yaml").write_text(load_recipe("micro").to_yaml())
+    command.report(runs[0], as_json=True)
+    printed = json.loads(capsys.readouterr().out)
+    assert len(printed["claims"]) == 11 and printed["numbers"] and printed["family"] == "micro"
+    command.report(runs[0], runs[1], as_json=True)
+    assert {row["verdict"] for row in json.loads(capsys.readouterr().out)["scores"]} == {"no difference seen"}
+    command.report(*runs)
+    assert capsys.readouterr().out.strip() == str(runs[0] / "compared/two/index.html")
+    assert {path.name for path in (runs[0] / "compared/two").iterdir()} == {"index.html", "report.md"}
+    with pytest.raises(UserError, match="no run of a family here"):
+        command.report(runs[0], tmp_path)
