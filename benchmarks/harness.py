@@ -1,23 +1,26 @@
 """`kwen eval` beside lm-eval on the same items: equal answers item by item, and the time each takes.
 
     sh benchmarks/peers/install.sh PEERS lmeval
-    python benchmarks/harness.py MODEL --data DIR --peers PEERS [--only NAME ...] [--items N] [--vllm] [--json FILE]
+    python benchmarks/harness.py MODEL --data DIR --peers PEERS [--only NAME ...] [--items N] [--vllm] [--served] [--json FILE]
 
 MODEL is a Hugging Face folder or a .gguf file (which is converted once). lm-eval runs its own task files where they can be
 pointed at local data (MMLU, GSM8K, BBH, WikiText-2); what is changed in them is written below, task by task. Both load the model
 in float32 and both times hold the loading. HumanEval's answers are compared as text and judged in our sandbox for both, since
-lm-eval would run them unprotected.
+lm-eval would run them unprotected. --served: lm-eval's `local-completions` asks `kwen serve` besides.
 """
 
 import argparse
 import dataclasses
 import json
 import platform
+import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -189,6 +192,30 @@ def theirs(
     return json.loads(out.read_text()) | {"seconds": time.perf_counter() - began}
 
 
+@contextmanager
+def served(model: Path) -> Iterator[dict[str, Any]]:
+    """`kwen serve` while it is needed: the arguments with which lm-eval finds it."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    serve = "from kwen.cli.main import run; run()"
+    process = subprocess.Popen([sys.executable, "-c", serve, "serve", str(model), "--port", str(port), "--dtype", "float32"])
+    try:
+        for _ in range(600):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/ready", timeout=5).read()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield {
+            "model": model.name, "base_url": f"http://127.0.0.1:{port}/v1/completions", "tokenized_requests": True,
+            "num_concurrent": 4, "max_length": 2048, "timeout": 3600,
+        }  # fmt: skip
+    finally:
+        process.terminate()
+        process.wait()
+
+
 def agreement(comparison: Comparison, items: list[Item], own: dict[str, Any], told: dict[str, Any]) -> dict[str, Any]:
     """Of how many items the answers are equal, with the differences."""
     by_id = {item.id: item for item in items}
@@ -237,6 +264,7 @@ def main() -> None:
     parser.add_argument("--items", type=int, help="the first so many of each, for a quick look")
     parser.add_argument("--batch", type=int, default=8, help="lm-eval's")
     parser.add_argument("--vllm", action="store_true", help="lm-eval's vLLM backend too, from PEERS/vllm with lm-eval in it")
+    parser.add_argument("--served", action="store_true", help="lm-eval's local-completions too, against kwen serve")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     python = arguments.peers / "lmeval" / "bin" / "python"
@@ -265,9 +293,12 @@ def main() -> None:
             if arguments.vllm:
                 vllm = {"pretrained": str(model), "dtype": "float32", "max_model_len": 2048, "enable_prefix_caching": True}
                 kinds["vllm"] = (vllm, "auto", arguments.peers / "vllm" / "bin" / "python")
+            if arguments.served and comparison.task != "wikitext2":
+                kinds["local-completions"] = ({"tokenizer": str(model)}, 16, python)
             results[name] = {"score": own["score"], "seconds": own["seconds"]}
             for kind, (how, batch, interpreter) in kinds.items():
-                told = theirs(interpreter, kind, how, batch, names, folder, home)
+                with served(model) if kind == "local-completions" else nullcontext({}) as address:
+                    told = theirs(interpreter, kind, how | address, batch, names, folder, home)
                 row = agreement(comparison, items, own, told) | {"seconds": told["seconds"]}
                 row["times faster"] = told["seconds"] / own["seconds"]
                 results[name][kind] = row
