@@ -131,7 +131,8 @@ def _replies(lm: LanguageModel, task: Task, asked: Sequence[Item], seed: int, pr
         prompt, shown = (raw(item), 0) if raw else fitting_prompt(lm, item, room, where)
         prompts.append(prompt_ids(lm, prompt, room, where))
         shots.append(shown)
-    completions = lm.generate(prompts, seed=seed, progress=progress, **task.settings)
+    settings = dict(task.settings) | ({"stop": list(task.base_stop)} if raw and task.base_stop else {})
+    completions = lm.generate(prompts, seed=seed, progress=progress, **settings)
     return [
         _Reply(completion.text, len(prompt), completion.finish_reason, shown)
         for completion, prompt, shown in zip(completions, prompts, shots, strict=True)

@@ -7,6 +7,7 @@ from kwen.evals.task import Task
 from kwen.evals.tasks import (
     gsm8k,
     humaneval,
+    humanevalpack,
     mbpp,
     mmlu,
     nanoworld_code,
@@ -43,6 +44,7 @@ TASKS: dict[str, Task] = {
     "humaneval-chat": humaneval.CHAT_TASK,
     "mbpp": mbpp.TASK,
     "mbpp-chat": mbpp.CHAT_TASK,
+    **humanevalpack.TASKS,
     "perplexity": perplexity.TASK,
 }
 
