@@ -194,11 +194,11 @@ def _run(
 ) -> list[Result]:
     requests = [
         {
-            "files": {**SOURCES[language](code, tests), **tools.files},
-            "links": tools.links,
+            "files": SOURCES[language](code, tests) | dict(tools.files),
+            "links": dict(tools.links),
             "build": tools.build,
             "run": tools.run,
-            "environment": tools.environment,
+            "environment": dict(tools.environment),
             "token": token,
         }
         for (code, tests), token in zip(candidates, tokens, strict=True)

@@ -6,9 +6,10 @@
     cpp          program.cpp: common headers, candidate, tests; the token is copied at the end of main
     rust         program.rs: candidate, tests, and a last test that copies the token
 
-Tests are those of HumanEvalPack (Muennighoff et al., 2023), as its own harness joins them, with these differences: JavaScript may
-print; an import that Go does not need is dropped instead of refused; Go's `testify/assert` is ours (`Equal` and `True`, all that the
-tests use), and so is JavaScript's `js-md5`; Rust's crates (rand, regex, md5) do not exist, and what uses them fails.
+Tests are those of HumanEvalPack (Muennighoff et al., 2023), as its own harness joins them, with these differences: JavaScript
+may print; an import that Go does not need is dropped instead of refused; Go's `testify/assert` is ours (`Equal` and `True`, all
+that the tests use), and so are JavaScript's `js-md5` and the little of Rust's `rand` that tests draw numbers with; Rust's other
+crates (regex, md5) do not exist, and what uses them fails.
 """
 
 import re
@@ -85,7 +86,7 @@ public class Run {
 }
 """
 
-_GO_IMPORT = re.compile(r'^[ \t]*import[ \t]*(?:\([^)]*\)|[^\n("]*"[^"\n]*")[^\n]*', re.MULTILINE)
+_GO_IMPORT = re.compile(r'^[ \t]*import[ \t]*(?:\([^)]{0,2000}\)|[^\n("]*"[^"\n]*")[^\n]*', re.MULTILINE)
 _GO_SPEC = re.compile(r'(?:([\w.]+)[ \t]+)?"([^"\n]+)"')
 # What the published harness adds where a program uses it.
 _GO_KNOWN = ("math", "strings", "fmt", "strconv", "time", "bytes", "regexp", "sort", "math/rand", "crypto/md5")
@@ -211,8 +212,8 @@ _TOKEN_CPP = """
 
 
 def _rust(code: str, tests: str) -> dict[str, str]:
-    known = re.sub(r"^[ \t]*(?:pub[ \t]+)?use[ \t]+(?:rand|regex|md5)\b[^;\n]*;", "", code, flags=re.MULTILINE)
-    return {"program.rs": f"{known}\n{tests}\n{_TOKEN_RUST}"}
+    known = re.sub(r"^[ \t]*(?:pub[ \t]+)?use[ \t]+(?:regex|md5)\b[^;\n]*;", "", f"{code}\n{tests}", flags=re.MULTILINE)
+    return {"program.rs": re.sub(r"\buse[ \t]+rand\b", "use crate::rand", known) + f"\n{_TOKEN_RUST}{_RAND_RUST}"}
 
 
 # Tests run in the order of their names; the runner exits with another code than 0 if any failed.
@@ -227,6 +228,39 @@ mod zz_kwen {
         stdout().write_all(&token).unwrap();
         stdout().flush().unwrap();
     }
+}
+"""
+# Four problems' tests draw numbers. SplitMix64 (Steele, Lea and Flood, 2014): every run draws the same.
+_RAND_RUST = """
+#[cfg(test)]
+mod rand {
+    use std::sync::atomic::{AtomicU64, Ordering};
+    static STATE: AtomicU64 = AtomicU64::new(1);
+    fn bits() -> u64 {
+        let mut z = STATE.fetch_add(0x9E3779B97F4A7C15, Ordering::Relaxed);
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58476D1CE4E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D049BB133111EB);
+        z ^ (z >> 31)
+    }
+    pub trait Number {
+        fn any(bits: u64) -> Self;
+        fn within(low: Self, high: Self, bits: u64) -> Self;
+    }
+    macro_rules! numbers { ($($kind:ty),*) => { $(impl Number for $kind {
+        fn any(bits: u64) -> Self { bits as $kind }
+        fn within(low: Self, high: Self, bits: u64) -> Self {
+            (low as i128 + bits as i128 % (high as i128 - low as i128)) as $kind
+        }
+    })* } }
+    numbers!(u8, i8, u16, i16, u32, i32, u64, i64, usize, isize);
+    pub trait Rng {
+        fn gen<T: Number>(&mut self) -> T { T::any(bits()) }
+        fn gen_range<T: Number>(&mut self, low: T, high: T) -> T { T::within(low, high, bits()) }
+    }
+    pub struct ThreadRng;
+    impl Rng for ThreadRng {}
+    pub fn thread_rng() -> ThreadRng { ThreadRng }
+    pub fn random<T: Number>() -> T { T::any(bits()) }
 }
 """
 

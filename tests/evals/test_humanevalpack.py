@@ -125,8 +125,6 @@ def test_a_missing_compiler_is_refused_before_anything_is_asked(
         describe()
     except UserError as error:
         pytest.skip(str(error))
-    bwrap_only = tmp_path / "bin"
-    bwrap_only.mkdir()
     languages.toolchain.cache_clear()
     monkeypatch.setattr("shutil.which", lambda *_: None)
     with pytest.raises(UserError, match="nothing was asked yet: .* is not on the PATH: install it") as caught:

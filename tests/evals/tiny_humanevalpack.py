@@ -1,4 +1,4 @@
-"""Two problems of our own in HumanEvalPack's published format and six languages: counting, and a function with a helper above it."""
+"""Two problems of our own in HumanEvalPack's published format and six languages; the second has a helper above its function."""
 
 import json
 from pathlib import Path
@@ -22,7 +22,8 @@ PROBLEMS = {
             "def count_even(numbers: List[int]) -> int:\n",
             "    return sum(number % 2 == 0 for number in numbers)\n",
             "    return len(numbers)\n",
-            "\n\ndef check(count_even):\n    assert count_even([1, 2, 4]) == 2\n    assert count_even([]) == 0\n\ncheck(count_even)",
+            "\n\ndef check(count_even):\n    assert count_even([1, 2, 4]) == 2\n    assert count_even([]) == 0\n\n"
+            "check(count_even)",
         ),
         (
             "double_all",
@@ -40,8 +41,8 @@ PROBLEMS = {
             "const countEven = (numbers) => {\n",
             "  return numbers.filter((number) => number % 2 === 0).length;\n}\n\n",
             "  return numbers.length;\n}\n\n",
-            "const testCountEven = () => {\n  console.assert(countEven([1, 2, 4]) === 2)\n  console.assert(countEven([]) === 0)\n}\n\n"
-            "testCountEven()\n",
+            "const testCountEven = () => {\n  console.assert(countEven([1, 2, 4]) === 2)\n"
+            "  console.assert(countEven([]) === 0)\n}\n\ntestCountEven()\n",
         ),
         (
             "DoubleAll",
@@ -49,8 +50,8 @@ PROBLEMS = {
             "const doubleAll = (numbers) => {\n",
             "  return numbers.map(twice);\n}\n\n",
             "  return numbers;\n}\n\n",
-            "const testDoubleAll = () => {\n  console.assert(\n    JSON.stringify(doubleAll([1, 5])) === JSON.stringify([2, 10])\n  )\n}\n\n"
-            "testDoubleAll()\n",
+            "const testDoubleAll = () => {\n  console.assert(\n"
+            "    JSON.stringify(doubleAll([1, 5])) === JSON.stringify([2, 10])\n  )\n}\n\ntestDoubleAll()\n",
         ),
     ],
     "java": [
@@ -109,7 +110,8 @@ PROBLEMS = {
             "    result := make([]int, 0)\n    for _, number := range numbers {\n        result = append(result, twice(number))\n"
             "    }\n    return result\n}\n\n",
             "    return numbers\n}\n\n",
-            "func TestDoubleAll(t *testing.T) {\n    assert := assert.New(t)\n    assert.Equal([]int{2, 10}, DoubleAll([]int{1, 5}))\n}\n",
+            "func TestDoubleAll(t *testing.T) {\n    assert := assert.New(t)\n"
+            "    assert.Equal([]int{2, 10}, DoubleAll([]int{1, 5}))\n}\n",
         ),
     ],
     "cpp": [
@@ -117,9 +119,11 @@ PROBLEMS = {
             "count_even",
             "#include<stdio.h>\n#include<vector>\nusing namespace std;\n",
             "int count_even(vector<int> numbers){\n",
-            "    int count=0;\n    for (int i=0;i<numbers.size();i++)\n    if (numbers[i]%2==0) count+=1;\n    return count;\n}\n",
+            "    int count=0;\n    for (int i=0;i<numbers.size();i++)\n    if (numbers[i]%2==0) count+=1;\n"
+            "    return count;\n}\n",
             "    return numbers.size();\n}\n",
-            "#undef NDEBUG\n#include<assert.h>\nint main(){\n    assert (count_even({1, 2, 4}) == 2);\n    assert (count_even({}) == 0);\n}\n",
+            "#undef NDEBUG\n#include<assert.h>\nint main(){\n    assert (count_even({1, 2, 4}) == 2);\n"
+            "    assert (count_even({}) == 0);\n}\n",
         ),
         (
             "double_all",

@@ -25,8 +25,10 @@ RIGHT = {
     },
     "java": {
         "class": "class Solution { int f(int x) { return x * x; } }",
-        "public_class": "import java.util.*;\npublic class Solution { public static int f(int x) { System.out.println(x); return x * x; } }",
-        "own_main": "class Solution { int f(int x) { return x * x; } }\npublic class Main { public static void main(String[] a) { int b; } }",
+        "public_class": "import java.util.*;\npublic class Solution {\n"
+        "public static int f(int x) { System.out.println(x); return x * x; } }",
+        "own_main": "class Solution { int f(int x) { return x * x; } }\n"
+        "public class Main { public static void main(String[] a) { int b; } }",
         "annotation": "class Solution { @Deprecated @SuppressWarnings({}) int f(int x) { return x * x; } }",
         "leaves_a_thread": "class Solution { int f(int x) { new Thread(() -> { while (true); }).start(); return x * x; } }",
     },
@@ -82,7 +84,8 @@ WRONG = {
         "panics": 'func f(x int) int { panic("x") }',
         "loops": "func f(x int) int { for {} }",
         "calls_c": '// #include <stdlib.h>\nimport "C"\nfunc f(x int) int { C.exit(0); return 0 }',
-        "reads_the_host": 'import "os"\nfunc f(x int) int { _, e := os.ReadFile("/etc/passwd"); if e != nil { panic(e) }; return x * x }',
+        "reads_the_host": 'import "os"\n'
+        'func f(x int) int { _, e := os.ReadFile("/etc/passwd"); if e != nil { panic(e) }; return x * x }',
     },
     "cpp": {
         "wrong": "int f(int x) { return x + 2; }",
@@ -93,7 +96,8 @@ WRONG = {
         "includes_the_host": '#include "/etc/passwd"\nint f(int x) { return x * x; }',
         "includes_without_end": '#include "/dev/zero"\nint f(int x) { return x * x; }',
         "assembles_the_host": 'asm(".incbin \\"/etc/passwd\\"");\nint f(int x) { return x * x; }',
-        "templates_without_end": "template<int A, int B> struct T { static const int v = T<A, B - 1>::v + T<A + 1, B - 1>::v; };\n"
+        "templates_without_end": "template<int A, int B> struct T {\n"
+        "static const int v = T<A, B - 1>::v + T<A + 1, B - 1>::v; };\n"
         "template<int A> struct T<A, 0> { static const int v = 1; };\nint g = T<0, 800>::v;\nint f(int x) { return x * x; }",
         "huge_program": "char huge[1 << 30] = {1};\nint f(int x) { return x * x; }",
         "forks": "#include <unistd.h>\nint f(int x) { while (true) fork(); }",
