@@ -16,6 +16,14 @@ TAIL_BYTES = 4096  # of the program's output, and of a compiler's: enough for th
 
 def main() -> None:
     """The order of events; ends the process with 0 for a pass, 1 for a failed build, 2 for a failed program."""
+    try:
+        build_and_run()
+    except OSError as error:  # a compiler that is not there, a full disk
+        sys.exit(f"{error}")
+
+
+def build_and_run() -> None:
+    """Reads the request, and ends the process unless the program passes."""
     request = json.loads(sys.stdin.buffer.read())
     for path, text in request["files"].items():
         os.makedirs(os.path.dirname(path) or ".", exist_ok=True)

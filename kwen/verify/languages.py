@@ -89,7 +89,7 @@ def _go() -> Toolchain:
             [f"{tools}/link", "-importcfg", "packages", "-s", "-w", "-o", "program", "main.a"],
         ],
         run=["./program"],
-        memory_mb=1280,  # its runtime reserves 700 MB of address space before it runs anything
+        memory_mb=2048,  # its runtime reserves 700 MB of address space at its start, and 64 MB at a time after that
         environment={"GOMAXPROCS": "2"},
         files={"packages": "\n".join([*packages, *own]) + "\n"},
     )
@@ -206,8 +206,20 @@ def _run(
     prelude = Path(build_and_run.__file__).read_text(encoding="utf-8")
     stdins = [json.dumps(request) for request in requests]
     return run_many(
-        ["main()"] * len(stdins), stdins, timeout_s, tools.memory_mb, workers, prelude, show=tools.show, progress=progress
+        ["main()"] * len(stdins),
+        stdins,
+        timeout_s,
+        tools.memory_mb,
+        workers,
+        prelude,
+        show=_outermost(tools.show),
+        progress=progress,
     )
+
+
+def _outermost(paths: Sequence[str]) -> list[str]:
+    """The paths that lie in no other of them: nsjail cannot mount one inside another that is read only."""
+    return [path for path in dict.fromkeys(paths) if not any(path.startswith(f"{other}/") for other in paths)]
 
 
 def _find(program: str, language: str, package: str) -> str:

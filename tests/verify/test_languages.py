@@ -41,6 +41,7 @@ RIGHT = {
     },
     "cpp": {
         "function": "int f(int x) { return x * x; }",
+        "sees_no_host": '#if __has_include("/etc/passwd")\nint f(int x);\n#else\nint f(int x) { return x * x; }\n#endif',
         "headers": "vector<int> v; int f(int x) { cout << x; return (int)pow(x, 2); }",
         "own_main": "int f(int x) { return x * x; }\n\nint main() { return 0; }",
     },

@@ -197,18 +197,17 @@ def _flexible(key: str, item: Item, text: str) -> str | None:
     if key == "python":
         return flexible_code(item, text)
     block = _block(key, item, text)
-    code = text if block is None else block
-    if not _defines(key, item, code):
-        return _continued(key, item, code)
-    return _whole(key, item, code if block is not None else _without_prose(key, item, code))
+    code = _without_prose(key, item, text) if block is None else block
+    return _whole(key, item, code) if _defines(key, item, code) else _continued(key, item, text if block is None else block)
 
 
 def _without_prose(key: str, item: Item, text: str) -> str:
-    """From the first line that begins a file, or defines the function, to the last with a closing brace."""
+    """From the first line that begins a file, or the function at its left edge, to the last with a closing brace; or nothing."""
     lines = text.splitlines()
-    begins = (place for place, line in enumerate(lines) if line.startswith(LANGUAGES[key].heads) or _defines(key, item, line))
-    ends = (place for place in range(len(lines), 0, -1) if "}" in lines[place - 1])
-    return "\n".join(lines[next(begins, 0) : next(ends, len(lines))])
+    heads = LANGUAGES[key].heads
+    begins = (at for at, line in enumerate(lines) if line.startswith(heads) or (line[:1].strip() and _defines(key, item, line)))
+    ends = (at for at in range(len(lines), 0, -1) if "}" in lines[at - 1])
+    return "\n".join(lines[next(begins, len(lines)) : next(ends, len(lines))])
 
 
 def _judge(key: str, pairs: Sequence[tuple[Item, str]]) -> list[bool]:
