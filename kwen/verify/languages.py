@@ -101,9 +101,11 @@ def _cpp() -> Toolchain:
     headers = [os.path.realpath(folder) for folder in folders if os.path.isdir(folder)]
     md5 = os.path.isabs(_ask([compiler, "-print-file-name=libcrypto.so"]))  # one of the problems needs it
     libraries = ["-Wl,--as-needed", "-lcrypto"] if md5 else []
+    # A function that returns nothing gives what a register happens to hold: an empty answer was seen to pass.
+    missing_return = ["-fsanitize=return", "-fsanitize-undefined-trap-on-error"]
     return Toolchain(
         show=[*_linker(compiler), *headers],
-        build=[[compiler, "-std=c++11", "-O0", "-w", "-o", "program", "program.cpp", *libraries]],
+        build=[[compiler, "-std=c++11", "-O0", "-w", *missing_return, "-o", "program", "program.cpp", *libraries]],
         run=["./program"],
         memory_mb=512,
         environment={"PATH": "/usr/bin:/bin"},

@@ -90,6 +90,7 @@ WRONG = {
     },
     "cpp": {
         "wrong": "int f(int x) { return x + 2; }",
+        "returns_nothing": "int f(int x) { x *= x; }",
         "leaves": "int f(int x) { exit(0); }",
         "leaves_before": "struct A { A() { _Exit(0); } } a; int f(int x) { return 0; }",
         "undoes_assert": "#define NDEBUG\n#define assert(x)\nint f(int x) { return 0; }",
