@@ -96,6 +96,12 @@ def test_what_only_the_flexible_extractor_finds(tmp_path: Path) -> None:
     ]
 
 
+def test_python_answers_may_forget_their_imports(tmp_path: Path) -> None:
+    items = task_of("python").items(tiny.write(tmp_path, "python"), 0)
+    code = "def count_even(numbers):\n    return sum(math.fmod(x, 2) == 0 for x in Counter(numbers).elements())"
+    assert judged("python", items, [f"```python\n{code}\n```"]) == [(True, True)]
+
+
 def test_a_block_with_imports_of_its_own(tmp_path: Path) -> None:
     task_of("rust")
     items = find_task("humanevalpack-rust").items(tiny.write(tmp_path, "rust"), 0)

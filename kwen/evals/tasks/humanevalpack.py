@@ -43,6 +43,11 @@ class Language:
     stop: tuple[str, ...]
 
 
+# What the published harness imports for every answer, without numpy, which the sandbox has not.
+_PYTHON_IMPORTS = (
+    "import math, re, sys, copy, datetime, itertools, collections, heapq, statistics, functools, hashlib, string\n"
+    "from typing import *\nfrom collections import *\n"
+)
 _CLOSED = ("\n}\n", "\n};", "\n```")
 LANGUAGES = {
     "python": Language("python", "Python", ("python",), "function", r"def NAME\b", (), STOP),
@@ -212,6 +217,8 @@ def _without_prose(key: str, item: Item, text: str) -> str:
 
 def _judge(key: str, pairs: Sequence[tuple[Item, str]]) -> list[bool]:
     """Whether each program passes its problem's tests, all in one go through the sandbox."""
+    if key == "python":
+        pairs = [(item, _PYTHON_IMPORTS + code) for item, code in pairs]
     return languages.passes(LANGUAGES[key].name, [(code, problem_of(item).tests) for item, code in pairs])
 
 
