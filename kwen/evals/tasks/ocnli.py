@@ -3,8 +3,8 @@
 ocnli   0-shot, for base models: the likeliest of 对 (entailment), 可能 (neutral) and 错 (contradiction) after both sentences
 
 A row is {"sentence1", "sentence2", "label", "genre", ...}; rows with the label "-", on which the annotators did not agree, are
-left out, as the benchmark asks. The report does not give its words: these are ours, with the answers that OpenCompass compares. An
-item's id is its line in the file, from 0, and its kind is the premise's genre.
+left out, as the benchmark asks. The report does not give its words: these are ours, with the answers that OpenCompass compares.
+An item's id is its line in the file, from 0, and its kind is the premise's genre.
 """
 
 from pathlib import Path
