@@ -159,6 +159,9 @@ def _choices(lm: LanguageModel, task: Task, asked: Sequence[Item], progress: Pro
 
 
 def _split(bos: list[int], encode: Callable[[str], list[int]], context: str, choice: str) -> tuple[list[int], list[int]]:
-    """Context and choice as tokens: of the two together, those that the context alone does not have (lm-eval's way)."""
+    """Context and choice as tokens: of the two together, those that the context alone does not have; white space that ends the
+    context begins the choice (lm-eval's way)."""
+    end = len(context.rstrip()) or len(context)
+    context, choice = context[:end], context[end:] + choice
     before = bos + encode(context)
     return before, (bos + encode(context + choice))[len(before) :] or encode(choice)

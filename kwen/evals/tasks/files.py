@@ -50,8 +50,8 @@ class Row:
         """The place among `labels` of the right answer at `key`, given as a label or as its number from 0."""
         value = self.values.get(key)
         named = value.strip() if isinstance(value, str) else value
-        if isinstance(named, str) and named in labels:
-            return list(labels).index(named)
+        if isinstance(named, str) and named in (known := list(labels)):
+            return known.index(named)
         number = int(named) if isinstance(named, str) and named.isascii() and named.isdigit() and len(named) < 4 else named
         if type(number) is int and 0 <= number < len(labels):
             return number
