@@ -19,7 +19,9 @@ from kwen.evals.tasks.files import Files, Row
 def stem_and_choices(row: Row) -> tuple[str, list[str], int]:
     """The question, the choices' texts, and the place of the right one, of a row in the form of ARC and CommonsenseQA."""
     question = row.values.get("question")
-    choices = question.get("choices") if isinstance(question, dict) else None
+    if not isinstance(question, dict):
+        question = {}
+    choices = question.get("choices")
     if not isinstance(choices, list) or not 2 <= len(choices) <= len(LETTERS) or not all(isinstance(c, dict) for c in choices):
         raise UserError(f'{row.where}: "question" must hold "stem" and "choices", a list of 2 to {len(LETTERS)} objects')
     stem = check_text(question.get("stem"), f'{row.where}: "stem"')
