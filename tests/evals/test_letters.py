@@ -54,8 +54,7 @@ def test_the_letter_of_a_reply(text: str, stated: str | None, named: str | None)
 def test_long_hostile_replies_take_linear_time(piece: str) -> None:
     def seconds(length: int) -> float:
         text = piece * (length // len(piece))
-        best = min(_timed(text) for _ in range(2))
-        return best
+        return min(_timed(text) for _ in range(2))
 
     assert seconds(400_000) < 20 * seconds(40_000) + 0.2
 
