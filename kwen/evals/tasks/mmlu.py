@@ -23,7 +23,7 @@ _HUMANITIES = """formal_logic high_school_european_history high_school_us_histor
 _SOCIAL = """econometrics high_school_geography high_school_government_and_politics high_school_macroeconomics
     high_school_microeconomics high_school_psychology human_sexuality professional_psychology public_relations security_studies
     sociology us_foreign_policy"""
-_STEM = """abstract_algebra anatomy astronomy college_biology college_chemistry college_computer_science college_mathematics
+_STEM = """abstract_algebra astronomy college_biology college_chemistry college_computer_science college_mathematics
     college_physics computer_security conceptual_physics electrical_engineering elementary_mathematics high_school_biology
     high_school_chemistry high_school_computer_science high_school_mathematics high_school_physics high_school_statistics
     machine_learning"""
