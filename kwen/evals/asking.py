@@ -131,7 +131,8 @@ def _replies(lm: LanguageModel, task: Task, asked: Sequence[Item], seed: int, pr
         prompt, shown = (raw(item), 0) if raw else fitting_prompt(lm, item, room, where)
         prompts.append(prompt_ids(lm, prompt, room, where))
         shots.append(shown)
-    completions = lm.generate(prompts, seed=seed, progress=progress, **task.settings)
+    settings = dict(task.settings) | ({"stop": list(task.base_stop)} if raw and task.base_stop else {})
+    completions = lm.generate(prompts, seed=seed, progress=progress, **settings)
     return [
         _Reply(completion.text, len(prompt), completion.finish_reason, shown)
         for completion, prompt, shown in zip(completions, prompts, shots, strict=True)
@@ -158,6 +159,9 @@ def _choices(lm: LanguageModel, task: Task, asked: Sequence[Item], progress: Pro
 
 
 def _split(bos: list[int], encode: Callable[[str], list[int]], context: str, choice: str) -> tuple[list[int], list[int]]:
-    """Context and choice as tokens: of the two together, those that the context alone does not have (lm-eval's way)."""
+    """Context and choice as tokens: of the two together, those that the context alone does not have; white space that ends the
+    context begins the choice (lm-eval's way)."""
+    end = len(context.rstrip()) or len(context)
+    context, choice = context[:end], context[end:] + choice
     before = bos + encode(context)
     return before, (bos + encode(context + choice))[len(before) :] or encode(choice)

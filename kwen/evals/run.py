@@ -177,6 +177,8 @@ def _with_items(
 def _require_sandbox(task: Task) -> None:
     try:
         sandbox.describe()
+        if task.require is not None:
+            task.require()
     except UserError as error:
         raise UserError(f"{task.name} runs code that a model wrote, and nothing was asked yet: {error}") from None
 

@@ -56,6 +56,7 @@ class Task:
     question would have copied, or None where the task has no training questions. `settings` are arguments of
     `LanguageModel.generate`: greedy unless they say otherwise.
     `base_prompt` is what a model without a chat template continues in place of an item's conversation; None: that all the same.
+    `base_stop` are the stop strings of such a continuation. `require` raises UserError where the machine cannot judge answers.
     With `respond` an answer takes up to `turns` turns (see `kwen.engine.acting`): from all that was said it gives the messages
     that the last turn's calls lead to, and the text that is extracted from and judged is the JSON of all that was said after the
     prompt. `measures` are further figures of an answer, by name: means over the items for which they are not None,
@@ -78,6 +79,8 @@ class Task:
     baseline: Callable[[Sequence[Item], int], list[str]] | None = None
     needs_sandbox: bool = False
     base_prompt: Callable[[Item], str] | None = None
+    base_stop: Sequence[str] = ()
+    require: Callable[[], None] | None = None
     respond: Callable[[Item, Sequence[Mapping[str, Any]]], list[Mapping[str, Any]]] | None = None
     turns: int = 1
     note: Callable[[], str | None] | None = None

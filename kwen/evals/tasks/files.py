@@ -50,8 +50,8 @@ class Row:
         """The place among `labels` of the right answer at `key`, given as a label or as its number from 0."""
         value = self.values.get(key)
         named = value.strip() if isinstance(value, str) else value
-        if isinstance(named, str) and named in labels:
-            return list(labels).index(named)
+        if isinstance(named, str) and named in (known := list(labels)):
+            return known.index(named)
         number = int(named) if isinstance(named, str) and named.isascii() and named.isdigit() and len(named) < 4 else named
         if type(number) is int and 0 <= number < len(labels):
             return number
@@ -77,25 +77,58 @@ class Files:
         """The paths that end in `suffix`, sorted."""
         return sorted(name for name in self._found if name.endswith(suffix))
 
-    def read(self, name: str) -> bytes:
-        """A file's bytes, by its path or the end of it. UserError where there is none, or several."""
-        if name in self._found:
-            return self._found[name]()
-        found = [path for path in self._found if path.endswith(f"/{name}")]
+    def subjects(self, template: str) -> list[str]:
+        """What stands for {} in the paths that end in `template` ("dev/{}.csv"), each once, sorted. UserError where none does."""
+        before, _, after = template.partition("{}")
+        found = set()
+        for path in self.names(after):
+            stem = path.rpartition("/")[2].removesuffix(after)
+            if f"/{path}".endswith(f"/{before}{stem}{after}"):
+                found.add(stem)
         if not found:
-            raise UserError(f"{self._task}: no {name} in {self.root}; put the files of {self._home} there")
-        shortest = min(found, key=len)
-        return self._found[shortest]()
+            raise UserError(f"{self._task}: no {template.format('SUBJECT')} in {self.root}; put the files of {self._home} there")
+        return sorted(found)
 
-    def rows(self, name: str, columns: Sequence[str] | None = None) -> list[Row]:
-        """The rows of a .jsonl, .json (a list, an object with one under "examples" or "example", or lines), .csv or .tsv file.
+    def first(self, *names: str) -> str:
+        """The first of `names` that is there: publishers and their mirrors call one file by several. UserError where none is."""
+        for name in names:
+            if self._paths(name):
+                return name
+        raise UserError(f"{self._task}: no {' or '.join(names)} in {self.root}; put the files of {self._home} there")
 
-        columns: the names of a table's columns where its first line does not give them. UserError for a row that cannot be read,
-        and for a file without any.
+    def read(self, name: str) -> bytes:
+        """A file's bytes, by its path or the end of it. UserError where there is none, or several that differ."""
+        paths = self._paths(self.first(name))
+        content = self._found[paths[0]]()
+        for path in paths[1:]:
+            if self._found[path]() != content:
+                raise UserError(f"{self._task}: {paths[0]} and {path} in {self.root} differ; keep one of them")
+        return content
+
+    def _paths(self, name: str) -> list[str]:
+        return [name] if name in self._found else sorted(path for path in self._found if path.endswith(f"/{name}"))
+
+    def labels(self, name: str, labels: Sequence[str], rows: Sequence[Row]) -> list[int]:
+        """The place among `labels` of each line of a file that holds the labels of `rows`, one a line. UserError for a line
+        with none of them, and for more or fewer lines than rows."""
+        where = f"{self.root}/{name}"
+        lines = self.read(name).decode("utf-8", "replace").split()
+        for number, line in enumerate(lines, start=1):
+            if line not in labels:
+                raise UserError(f"{where}, line {number}: {line[:40]!r} is no label; it must be one of {', '.join(labels)}")
+        if len(lines) != len(rows):
+            raise UserError(f"{where}: {len(lines)} labels for {len(rows)} rows; both files must be of one split")
+        return [list(labels).index(line) for line in lines]
+
+    def rows(self, name: str, columns: Sequence[str] | None = None, json_lines: bool = False) -> list[Row]:
+        """The rows of a .jsonl, .json (a list, or an object that holds one under "examples" or "example"), .csv or .tsv file.
+
+        columns: the names of a table's columns where its first line does not give them. json_lines: a .json file that is JSON
+        lines all the same. UserError for a row that cannot be read, and for a file without any.
         """
         where = f"{self.root}/{name}"
         content = self.read(name)
-        if name.endswith(".jsonl") or (name.endswith(".json") and _is_lines(content)):
+        if name.endswith(".jsonl") or json_lines:
             rows = [Row(f"{where}, line {n}", row) for n, row in parse_rows(content.splitlines(), Path(where))]
         elif name.endswith(".json"):
             rows = _json_rows(content, where)
@@ -104,12 +137,6 @@ class Files:
         if not rows:
             raise UserError(f"{where}: no row in it")
         return rows
-
-
-def _is_lines(content: bytes) -> bool:
-    """Whether a .json file is one of JSON lines: its first line is an object, and not its only one."""
-    first, _, rest = content.lstrip().partition(b"\n")
-    return first.startswith(b"{") and first.rstrip().endswith(b"}") and rest.lstrip().startswith(b"{")
 
 
 def _json_rows(content: bytes, where: str) -> list[Row]:
@@ -142,7 +169,8 @@ def _table(content: bytes, where: str, delimiter: str, columns: Sequence[str] | 
 
 @lru_cache(maxsize=32)
 def _scan(root: Path, files: tuple[tuple[Path, int], ...]) -> dict[str, Callable[[], bytes]]:
-    """Path within `root`, archives opened and .gz taken off -> what reads the file."""
+    """Path within `root`, archives opened and .gz taken off -> what reads the file. A loose file goes before a packed one of the
+    same path. What macOS puts into archives beside a file (._NAME) is left out."""
     found: dict[str, Callable[[], bytes]] = {}
     for path, _ in files:
         name = path.relative_to(root).as_posix()
@@ -153,7 +181,7 @@ def _scan(root: Path, files: tuple[tuple[Path, int], ...]) -> dict[str, Callable
             found.setdefault(name.removesuffix(".gz"), partial(_unpack, path))
         else:
             found[name] = path.read_bytes
-    return found
+    return {name: read for name, read in found.items() if not name.rpartition("/")[2].startswith("._")}
 
 
 def _unpack(path: Path) -> bytes:

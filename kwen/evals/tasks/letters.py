@@ -1,4 +1,5 @@
-"""The letter that an answer to a question of several choices names. Patterns repeat single character classes only."""
+"""The letter that an answer to a question of several choices names. What a pattern repeats is bounded, so that it takes linear
+time on any text."""
 
 import re
 import unicodedata
@@ -6,9 +7,12 @@ import unicodedata
 from kwen.evals.task import Item
 from kwen.evals.tasks.choosing import LETTERS
 
-_MARKS = r"{0,3}(?:\*\*|\(|\$|\\boxed\{|option ){0,3}"
-_STATED = re.compile(rf"(?:answer|option|choice) ?(?:is|:|=) {_MARKS}([A-Z])(?![A-Za-z])", re.IGNORECASE)
-_STATED_ZH = re.compile(r"(?:答案|选|选择|选项) ?(?:是|为|应为|应是|应选|选)?[:：]? ?(?:\*\*|\()*([A-Z])(?![A-Za-z])")
+_BETWEEN = r"[\s:*()\[\]{}$\"'“”【】]{0,8}(?:\\boxed\{|\\text\{|option |选项){0,2}[*(\[]{0,3}"
+_LETTER = r"([A-Z](?![A-Za-z])|[b-z](?=[).]|\s{0,3}\Z))"
+_STATED = re.compile(rf"(?i:answer|option|choice)\*{{0,2}} ?(?i:is|:|=){_BETWEEN}{_LETTER}")
+_STATED_ZH = re.compile(
+    rf"(?:答案(?:应该|应)?(?:是|为|选择|选)?|选项(?:应该|应)?(?:是|为)|(?<!不)选择?){_BETWEEN}([A-Z])(?![A-Za-z])"
+)
 _ALONE = re.compile(r"(?<![A-Za-z])([A-Z])(?![A-Za-z'])")
 
 
@@ -27,13 +31,17 @@ def named_letter(item: Item, text: str) -> str | None:
     """The stated letter; else the choice that the answer quotes alone of all; else the last letter that stands alone."""
     if (stated := stated_letter(item, text)) is not None:
         return stated
-    folded = " ".join(text.casefold().split())
-    choices = [" ".join(choice.casefold().split()) for choice in item.extra["choices"]]
-    quoted = [number for number, choice in enumerate(choices) if choice and choice in folded]
+    folded = _folded(text)
+    choices = [re.escape(_folded(choice)) for choice in item.extra["choices"]]
+    quoted = [n for n, choice in enumerate(choices) if choice and re.search(rf"(?<![a-z0-9]){choice}(?![a-z0-9])", folded)]
     if len(quoted) == 1:
         return LETTERS[quoted[0]]
     alone = [letter for letter in _ALONE.findall(unicodedata.normalize("NFKC", text)) if _offered(item, letter)]
     return alone[-1] if alone else None
+
+
+def _folded(text: str) -> str:
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def _offered(item: Item, letter: str) -> str | None:

@@ -29,7 +29,8 @@ WORST = 10.0
 def items(data: Path | None, seed: int) -> list[Item]:
     """The expressions as conversations."""
     found = []
-    for place, row in enumerate(Files(data, "math401", "math401", "GanjinZero/math401-llm").rows("math401.json")):
+    files = Files(data, "math401", "math401", "GanjinZero/math401-llm")
+    for place, row in enumerate(files.rows("math401.json", json_lines=True)):
         query, response = row.text("query").strip(), row.text("response").strip()
         if number_value(response) is None:
             raise UserError(f'{row.where}: "response" is {response!r}; a number is expected')

@@ -1,7 +1,8 @@
 """MMLU, 57 subjects of four choices (Hendrycks et al., 2021): DIR/mmlu, the .csv files of dev and test, in an archive too.
 
-mmlu           5-shot, for base models: the subject's five dev questions before the question; the likeliest of " A" to " D"
-mmlu-0-shot    for chat models: the question in a conversation; the letter that the answer names
+mmlu               5-shot, for base models: the subject's five dev questions before the question; the likeliest of " A" to " D"
+mmlu-0-shot        for chat models: the question in a conversation; the letter that the answer names
+mmlu-5-shot-chat   the same after the five dev questions and their letters as turns
 
 Tables with a first line "question,choice0,...,choice3,answer" (answer a number from 0) and the published ones without (answer a
 letter) are both read. An item's id is SUBJECT/LINE, from 0, and its kind is the subject's group in the report's table 13.
@@ -9,11 +10,11 @@ letter) are both read. An item's id is SUBJECT/LINE, from 0, and its kind is the
 
 from pathlib import Path
 
-from kwen.errors import UserError
 from kwen.evals.task import Item, Task
 from kwen.evals.tasks.choosing import CHOICES, LETTERS, chosen_right, lettered
 from kwen.evals.tasks.files import Files, Row
 from kwen.evals.tasks.letters import named_letter, stated_letter
+from kwen.text.messages import Message
 
 SHOTS = 5
 _COLUMNS = ("question", "choice0", "choice1", "choice2", "choice3", "answer")
@@ -22,7 +23,7 @@ _HUMANITIES = """formal_logic high_school_european_history high_school_us_histor
 _SOCIAL = """econometrics high_school_geography high_school_government_and_politics high_school_macroeconomics
     high_school_microeconomics high_school_psychology human_sexuality professional_psychology public_relations security_studies
     sociology us_foreign_policy"""
-_STEM = """abstract_algebra anatomy astronomy college_biology college_chemistry college_computer_science college_mathematics
+_STEM = """abstract_algebra astronomy college_biology college_chemistry college_computer_science college_mathematics
     college_physics computer_security conceptual_physics electrical_engineering elementary_mathematics high_school_biology
     high_school_chemistry high_school_computer_science high_school_mathematics high_school_physics high_school_statistics
     machine_learning"""
@@ -45,10 +46,7 @@ def _choices(row: Row) -> list[str]:
 
 def _subjects(data: Path | None, name: str) -> tuple[Files, list[str]]:
     files = Files(data, name, "mmlu", "hendrycks/test")
-    subjects = [path.rpartition("/")[2].removesuffix("_test.csv") for path in files.names("_test.csv")]
-    if not subjects:
-        raise UserError(f"{name}: no SUBJECT_test.csv in {files.root}; put the files of hendrycks/test there")
-    return files, subjects
+    return files, files.subjects("{}_test.csv")
 
 
 def few_shot(data: Path | None, seed: int) -> list[Item]:
@@ -73,20 +71,35 @@ def few_shot(data: Path | None, seed: int) -> list[Item]:
     return items
 
 
-def zero_shot(data: Path | None, seed: int) -> list[Item]:
-    """All test questions as conversations."""
-    files, subjects = _subjects(data, "mmlu-0-shot")
+def _asked(row: Row) -> list[Message]:
+    lines = lettered(row.text("question").strip(), _choices(row), "")
+    return [{"role": "user", "content": f"{lines}\nWhich one is right? Name its letter."}]
+
+
+def _conversations(data: Path | None, name: str, count: int) -> list[Item]:
+    files, subjects = _subjects(data, name)
     items = []
     for subject in subjects:
+        shots: list[list[Message]] = [
+            [*_asked(row), {"role": "assistant", "content": LETTERS[row.choice("answer", LETTERS[:4])]}]
+            for row in (_rows(files, f"{subject}_dev.csv")[:count] if count else [])
+        ]
         for number, row in enumerate(_rows(files, f"{subject}_test.csv")):
-            choices = _choices(row)
-            lines = "\n".join(f"{letter}. {choice}" for letter, choice in zip(LETTERS, choices, strict=False))
-            said = f"{row.text('question').strip()}\n{lines}\n\nWhich one is right? Name its letter."
             right = LETTERS[row.choice("answer", LETTERS[:4])]
-            extra = {"choices": tuple(choices)}
+            extra = {"choices": tuple(_choices(row))}
             group = GROUPS.get(subject, "other")
-            items.append(Item(f"{subject}/{number}", [{"role": "user", "content": said}], right, "en", group, extra))
+            items.append(Item(f"{subject}/{number}", _asked(row), right, "en", group, extra, shots=tuple(shots)))
     return items
+
+
+def zero_shot(data: Path | None, seed: int) -> list[Item]:
+    """All test questions as conversations."""
+    return _conversations(data, "mmlu-0-shot", 0)
+
+
+def few_shot_chat(data: Path | None, seed: int) -> list[Item]:
+    """All test questions as conversations, each after the five dev questions of its subject."""
+    return _conversations(data, "mmlu-5-shot-chat", SHOTS)
 
 
 TASK = Task(name="mmlu", version=1, kind="choices", items=few_shot, **CHOICES)
@@ -96,6 +109,17 @@ CHAT_TASK = Task(
     version=1,
     kind="generate",
     items=zero_shot,
+    strict=stated_letter,
+    flexible=named_letter,
+    judge=chosen_right,
+    settings={"max_new_tokens": 256, "temperature": 0.0},
+)
+
+FEW_SHOT_CHAT_TASK = Task(
+    name="mmlu-5-shot-chat",
+    version=1,
+    kind="generate",
+    items=few_shot_chat,
     strict=stated_letter,
     flexible=named_letter,
     judge=chosen_right,
