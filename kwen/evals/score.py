@@ -61,9 +61,7 @@ def _mean(name: str, values: Sequence[float | tuple[float, float]]) -> dict[str,
     return {name: sum(parts) / sum(wholes), f"{name}_stderr": ratio_standard_error(parts, wholes), f"{name}_n": sum(wholes)}
 
 
-def preference_accuracy(
-    scores_chosen: Sequence[float], scores_rejected: Sequence[float], tags: Sequence[str]
-) -> dict[str, Any]:
+def preference_accuracy(scores_chosen: Sequence[float], scores_rejected: Sequence[float], tags: Sequence[str]) -> dict[str, Any]:
     """How often the chosen answer of a pair scores above the rejected one: accuracy, accuracy_stderr, n, and the same `by_tag`.
 
     Equal scores are half right, so that a model which sees no difference gets what guessing gets. The standard error is the
