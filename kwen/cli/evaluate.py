@@ -23,7 +23,7 @@ LANGUAGES = ("en", "zh")
 def evaluate(
     model: str = typer.Argument(None, help="A model folder or .gguf file; left out with --generations."),
     tasks: str = typer.Option(None, help="Task names, separated by commas."),
-    data: Path = typer.Option(None, help="Folder of data, a folder a benchmark (docs/evaluating.md); held_out.jsonl for perplexity."),
+    data: Path = typer.Option(None, help="A folder for each benchmark (docs/evaluating.md); held_out.jsonl for perplexity."),
     limit: int = typer.Option(None, help="Only the first N items of each task, or N prompts with --against."),
     json: Path = typer.Option(None, help="Write the scores to this file."),
     generations: Path = typer.Option(None, help='Score these answers again, no model: {"task", "id", "text"} a line.'),

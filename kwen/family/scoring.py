@@ -1,7 +1,7 @@
 """The evals stage: perplexity and tasks on the family's models, with what the report shows of their answers.
 
 models and tasks -> shared by the ranks -> scores and answers, kept in the scratch folder -> scores.json, samples.json, answers/
-training text and the tasks' items -> contamination.json; held-out text and tokenizers -> compression.json
+training text and the tasks' items -> contamination.json; held-out text -> compression.json and long_context.json
 """
 
 import json
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from kwen.family.compression import COMPRESSION, run_compression
 from kwen.family.contamination import CONTAMINATION, run_contamination, summary
 from kwen.family.graph import Job
+from kwen.family.long_context import LONG_CONTEXT, long_context_model, run_long_context
 from kwen.family.recipe import BASES, CHATS, RELEASED, SELF_INSTRUCT, SPECIALISTS, EvalsConfig
 from kwen.family.report import SAMPLES, SCORES, metric_of
 from kwen.files import write_json
@@ -21,6 +22,8 @@ from kwen.progress import Progress, part_of
 if TYPE_CHECKING:
     from kwen.train.parallel import Group
 
+READING = "long-context"
+"""The unit of work that is no task."""
 SAMPLES_PER_LANGUAGE = 3
 """Kept answers that the report shows of each task in each language."""
 
@@ -31,7 +34,9 @@ def make_evals(job: Job) -> dict[str, Any]:
     A score is kept in the scratch folder when it is complete, a model's answers as they come.
     """
     asked = _asked_of(job)
-    arguments = {"units": _units(asked), "folders": dict(job.inputs), "config": job.settings, "work": job.work}
+    reader = long_context_model(job.inputs) if job.settings.long_context else None
+    units = [*([[(reader, READING)]] if reader else []), *_units(asked)]
+    arguments = {"units": units, "folders": dict(job.inputs), "config": job.settings, "work": job.work}
     job.launcher.ranks().run(score_units, arguments, job.progress)
     scores: dict[str, Any] = {}
     samples = []
@@ -47,6 +52,8 @@ def make_evals(job: Job) -> dict[str, Any]:
     write_json(job.out / SAMPLES, samples)
     named = [task for tasks in job.settings.all_tasks.values() for task in tasks]
     write_json(job.out / CONTAMINATION, contamination := run_contamination(job.inputs, named, job.settings.data))
+    if reader:
+        write_json(job.out / LONG_CONTEXT, {reader: json.loads(_kept(job.work, reader, READING).read_text(encoding="utf-8"))})
     if compression := run_compression(job.inputs, job.settings.data):
         write_json(job.out / COMPRESSION, compression)
     headlines = {m: {t: score[metric_of(score)] for t, score in result.items()} for m, result in scores.items()}
@@ -75,6 +82,9 @@ def score_units(
             if not kept.is_file():
                 lm = load(folders[name], device=group.device)
                 told = part_of(progress, index, len(pairs), model=name)
+                if task == READING:
+                    write_json(kept, run_long_context(lm, folders["corpus"], config.long_context, told))
+                    continue
                 reads = task == "perplexity"  # the corpus's held-out text, whole, whatever the limit
                 source: dict[str, Any] = {"data": folders["corpus"]} if reads else {"data": config.data, "limit": config.limit}
                 result = evaluate(lm, [task], out=work / "answers" / name, baselines=True, progress=told, **source)

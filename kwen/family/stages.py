@@ -252,7 +252,7 @@ STAGES = {
         Stage("corpus", 1, make_corpus),
         Stage("tokenizer", 1, make_tokenizer),
         Stage("shards", 1, make_shards),
-        Stage("base", 1, make_base, trains=True),
+        Stage("base", 2, make_base, trains=True),
         Stage("chat-sft", 1, make_chat_sft, trains=True),
         Stage("self-instruct", 1, make_self_instruct, trains=True),
         Stage("code", 1, make_code, trains=True),

@@ -34,8 +34,8 @@ class ModelShape(BaseModel):
     rope_theta: float = Field(10000.0, gt=0)
     tie_word_embeddings: bool = False
 
-    def config(self, vocab_size: int) -> ModelConfig:
-        """The model's configuration for a tokenizer of `vocab_size` ids."""
+    def config(self, vocab_size: int, seq_length: int) -> ModelConfig:
+        """The model's configuration for a tokenizer of `vocab_size` ids, trained on rows of `seq_length` tokens."""
         doubled = int(8 / 3 * self.hidden_size) * 2
         return ModelConfig(
             vocab_size=-(-vocab_size // ROWS_MULTIPLE) * ROWS_MULTIPLE,
@@ -46,6 +46,7 @@ class ModelShape(BaseModel):
             num_key_value_heads=self.num_key_value_heads or self.num_attention_heads,
             head_dim=self.head_dim or self.hidden_size // self.num_attention_heads,
             max_position_embeddings=self.max_position_embeddings,
+            seq_length=min(seq_length, self.max_position_embeddings),
             rope_theta=self.rope_theta,
             tie_word_embeddings=self.tie_word_embeddings,
         )
@@ -104,7 +105,7 @@ def pretrain_rank(
     """One rank's part of `pretrain`: the trained model and the metrics."""
     settings = PretrainConfig(**config)
     text = Tokenizer.load(tokenizer)
-    model = Transformer(settings.model.config(text.vocab_size))
+    model = Transformer(settings.model.config(text.vocab_size, settings.training.sequence_length))
     initialize(model, settings.initialization, seed)
     model.to(group.device)
     data = TokenShards(Path(shards) / "train")
