@@ -30,6 +30,7 @@ VARIANTS = ("plain", "ntk", "ntk+logn", "ntk+logn+window")
 DEPTHS = (0.0, 0.25, 0.5, 0.75, 1.0)
 """Where a needle is hidden: 0 at the beginning of the text, 1 at its end."""
 _ANSWER_TOKENS = 12
+_SEAMS = 6  # tokens that another number and a cut between sentences can cost
 _EIGHTHS = 8
 _FILLER = {"article": 3, "overview": 1, "story": 4, "reading": 2, "two_people": 1}  # nanoworld's prose
 _PASSKEY_FILLER = "The road goes on over the hill. The wind turns, and the road comes back down. So the day passes. "
@@ -143,6 +144,8 @@ def retrieval(
     """
     if kind not in _FORMS:
         raise UserError(f"retrieval: kind {kind!r} is unknown; use one of {', '.join(_FORMS)}")
+    if min(lengths) < (least := least_length(lm, kind)):
+        raise UserError(f"retrieval: {kind} and question take {least} tokens; length {min(lengths)} does not hold them")
     model = lm.model.with_switches(**switches(lm.config, variant, max(lengths)))
     generator = Generator(model, lm.tokenizer, slots=4)
     found = [[0.0] * len(lengths) for _ in depths]
@@ -162,6 +165,12 @@ def retrieval(
     return {"lengths": [*lengths], "depths": [*depths], "found": found, "n": trials}
 
 
+def least_length(lm: LanguageModel, kind: str) -> int:
+    """Tokens that needle, question and answer take without any filler, at most."""
+    statement, question = _FORMS[kind]
+    return 1 + len(lm.tokenizer.encode(statement.format(number=99_999) + "\n" + question)) + _ANSWER_TOKENS + _SEAMS
+
+
 def _hidden(
     lm: LanguageModel, kind: str, filler: str | None, number: str, room: int, depth: float, rng: random.Random
 ) -> list[int]:
@@ -170,10 +179,6 @@ def _hidden(
     encode = lm.tokenizer.encode
     needle, asked = encode(statement.format(number=number)), encode("\n" + question)
     left = room - 1 - len(needle) - len(asked)
-    if left < 0:
-        raise UserError(
-            f"retrieval: the question alone takes {room - left} tokens; give lengths above {room - left + _ANSWER_TOKENS}"
-        )
     sentences: list[list[int]] = []
     for sentence in _sentences(kind, filler, rng):
         ids = encode(sentence)
@@ -217,7 +222,8 @@ def long_context(
     """Table 3 and the needle test of one model, as JSON: {"trained": T, "lengths", "perplexity": {variant: [...]}, "stderr",
     "documents", "memory_bytes": {"full", "window"}, "needle": as `retrieval` gives it, "passkey": the same}.
 
-    lengths: in tokens, by default T/2, T, 2 T, 4 T and 8 T, as far as a document reaches. memory_bytes: the most that keys and
+    lengths: in tokens, by default T/2, T, 2 T, 4 T and 8 T, as far as a document reaches. needle_lengths: by default those of
+    `lengths` that hold needle and question. memory_bytes: the most that keys and
     values of one text of the longest length took, without and with windows. Needle and passkey are read with all techniques.
     """
     trained = lm.config.trained_length
@@ -228,10 +234,10 @@ def long_context(
             raise UserError(f"long context: the longest text has {most} tokens; give one of {trained // 2} at least")
     table = perplexity_by_length(lm, documents, lengths, VARIANTS, part_of(progress, 0, 3))
     cache_bytes = table.pop("cache_bytes")
-    asked = [*(lengths if needle_lengths is None else needle_lengths)]
-    found = {
-        kind: retrieval(lm, asked, depths, trials, kind, seed=seed, progress=part_of(progress, 1 + number, 3))
-        for number, kind in enumerate(_FORMS)
-    }
+    found = {}
+    for number, kind in enumerate(_FORMS):
+        least = least_length(lm, kind)
+        asked = [length for length in lengths if length >= least] if needle_lengths is None else needle_lengths
+        found[kind] = retrieval(lm, asked or [least], depths, trials, kind, seed=seed, progress=part_of(progress, 1 + number, 3))
     memory = {"full": cache_bytes["ntk+logn"], "window": cache_bytes["ntk+logn+window"]}
     return {"trained": trained, "lengths": [*lengths], **table, "memory_bytes": memory, **found}
