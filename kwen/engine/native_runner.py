@@ -138,7 +138,7 @@ class NativeRunner:
         config, positions = self._config, int(step.positions.max()) + 1
         chunks = [chunk_of(length, config.trained_length) if config.use_dynamic_ntk else 0 for length in step.lengths.tolist()]
         turns = {chunk: self._turn(chunk, positions) for chunk in {*chunks}}
-        cos, sin = (np.array([turns[chunk][n].data_ptr() for chunk in chunks], dtype=np.uintp) for n in (0, 1))
+        angles = [np.array([turns[chunk][n].data_ptr() for chunk in chunks], dtype=np.uintp) for n in (0, 1)]  # cos, sin
         scale = logn_scale(torch.from_numpy(step.positions), config.trained_length) if config.use_logn_attn else None
         rows = len(step.rows)
         if rows > len(self._logits):  # kept: new memory for each pass costs more than its product at small sizes
@@ -151,7 +151,7 @@ class NativeRunner:
         ]
         call = _Step(
             torch.get_num_threads(), len(step.token_ids), len(step.starts) - 1, step.tables.shape[2], rows, self._logits.shape[1],
-            *(array.ctypes.data for array in (*given, cos, sin)), None if scale is None else scale.data_ptr(),
+            *(array.ctypes.data for array in (*given, *angles)), None if scale is None else scale.data_ptr(),
             *(ctypes.addressof(pointers) for pointers in self._pointers),
             self._logits.data_ptr(), self._best.data_ptr(), self._most.data_ptr(), self._log_sum.data_ptr(),
         )  # fmt: skip

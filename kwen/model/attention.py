@@ -173,14 +173,17 @@ class FlexView(PagedView):
             skipped = (lowest - (window - 1)).clamp(min=0) // BLOCK
             counts = counts - skipped
             columns = torch.arange(blocks, device=tables.device) + skipped[..., None]
-            indices = indices.gather(3, columns.clamp(max=blocks - 1))
+            every = tables[:, None, None].expand(-1, -1, counts.shape[2], -1)
+            indices = every.gather(3, columns.clamp(max=tables.shape[1] - 1))
         first = torch.full((B, blocks), _NOWHERE, device=tables.device)
         first.scatter_reduce_(1, tables, starts.masked_fill(unseen, _NOWHERE), "amin")
+
+        before = None if window is None else positions - window
 
         def seen(b: Tensor, h: Tensor, query: Tensor, at: Tensor) -> Tensor:
             key = first[b, at // BLOCK] + at % BLOCK
             sees = key <= positions[b, query]
-            return sees if window is None else sees & (key > positions[b, query] - window)
+            return sees if before is None else sees & (key > before[b, query])
 
         return BlockMask.from_kv_blocks(
             counts.int(), indices.int().contiguous(), BLOCK_SIZE=(BLOCK, BLOCK), seq_lengths=(T, blocks * BLOCK),

@@ -231,6 +231,25 @@ def test_windowed_layers_keep_windowed_caches(tokenizer: Tokenizer, kind: str) -
     assert len(request.token_ids) == 20
 
 
+@pytest.mark.parametrize("kind", RUNNERS)
+def test_a_model_of_windows_alone_needs_only_what_they_hold(tokenizer: Tokenizer, kind: str) -> None:
+    """However long the text: here the pool has fewer blocks than a table has places."""
+    skip_without_kernels(kind)
+    model = model_of("windows", tokenizer.vocab_size, attention_windows=(20, 20, 33, 33))
+    prompt = torch.randint(0, tokenizer.vocab_size, (330,), generator=torch.Generator().manual_seed(3)).tolist()
+    runner = RUNNERS[kind](model)
+    blocks = most_blocks(CacheLayout.of(model.config).windows, 10_000, 32)
+    engine = Engine(model, 2, blocks * runner.block_bytes, 32, runner)
+    requests = [Request(n, prompt[n:], SamplingParams(NEW), tokenizer) for n in range(2)]
+    run(engine, requests, [0, 0])
+    assert blocks == 7 < len(prompt) // BLOCK and engine.statistics().most_blocks_used <= blocks
+    for request in requests:
+        with torch.inference_mode():
+            whole = model(torch.tensor([request.prompt + request.token_ids]))[0, len(request.prompt) - 1 : -1].log_softmax(-1)
+        assert request.token_ids == whole.argmax(-1).tolist()
+        assert request.logprobs == pytest.approx(whole.amax(-1).tolist(), abs=3e-4)
+
+
 @settings(deadline=None)
 @given(st.data())
 def test_tables_give_back_what_no_later_query_sees(data: st.DataObject) -> None:

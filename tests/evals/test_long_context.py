@@ -15,7 +15,7 @@ from kwen.engine.language_model import LanguageModel
 from kwen.errors import UserError
 from kwen.evals import long_context as module
 from kwen.evals.long_context import VARIANTS, layer_windows, long_context, perplexity_by_length, retrieval, switches
-from kwen.evals.perplexity import start_token
+from kwen.evals.perplexity import score_tokens, start_token
 
 TRAINED = 64
 LENGTHS = [32, 64, 100, 128, 256]
@@ -53,6 +53,14 @@ def test_perplexity_is_that_of_a_pass_over_each_cut(lm: LanguageModel) -> None:
     rows = [found["perplexity"][variant] for variant in VARIANTS]
     assert all(row[:2] == rows[0][:2] for row in rows), "up to the trained length all are equal"
     assert len({row[-1] for row in rows}) == len(VARIANTS), "beyond it none are"
+
+
+def test_padding_beside_longer_rows_changes_no_base(lm: LanguageModel) -> None:
+    model = lm.model.with_switches(**switches(lm.config, "ntk+logn+window", 256))
+    extended = LanguageModel(model, lm.tokenizer, lm.path)
+    documents = [lm.tokenizer.encode(text)[:count] for text, count in zip(texts_of(5), (30, 70, 130, 200, 10), strict=True)]
+    alone = [score_tokens(extended, [document], 256, 256)[0] for document in documents]
+    assert score_tokens(extended, documents, 256, 256) == pytest.approx(alone, rel=1e-5)
 
 
 def test_windows_grow_with_the_layer_as_in_the_one_example_there_is() -> None:
