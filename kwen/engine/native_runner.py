@@ -151,7 +151,8 @@ class NativeRunner:
         ]
         call = _Step(
             torch.get_num_threads(), len(step.token_ids), len(step.starts) - 1, step.tables.shape[2], rows, self._logits.shape[1],
-            *(array.ctypes.data for array in (*given, *angles)), None if scale is None else scale.data_ptr(),
+            *(array.ctypes.data for array in given), *(array.ctypes.data for array in angles),
+            None if scale is None else scale.data_ptr(),
             *(ctypes.addressof(pointers) for pointers in self._pointers),
             self._logits.data_ptr(), self._best.data_ptr(), self._most.data_ptr(), self._log_sum.data_ptr(),
         )  # fmt: skip

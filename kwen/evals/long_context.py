@@ -114,7 +114,8 @@ def _perplexities(
     for done, text in enumerate(texts):
         for chunk, longest in longest_of.items():
             (whole,) = generator.generate([text[:longest]], [SamplingParams(1, prompt_logprobs=0)])
-            nats = -np.cumsum([one.logprob for one in whole.prompt_logprobs[1:]], dtype=np.float64)
+            logprobs = [one.logprob for one in whole.prompt_logprobs if one.logprob is not None]  # of all but the first token
+            nats = -np.cumsum(logprobs, dtype=np.float64)
             for row, length in zip(found, lengths, strict=True):
                 if base(length) == chunk:
                     row.append(float(np.exp(nats[length - 2] / (length - 1))))
