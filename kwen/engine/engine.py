@@ -227,7 +227,7 @@ class Engine:
         rows: list[int] = []
         first_row: dict[Request, int] = {}
         for chunk, start, count in zip(chunks, starts, counts, strict=False):
-            wanted = count if chunk.request.private and _in_prompt(chunk) else 1 + chunk.guessed if chunk.reaches_end else 0
+            wanted = _wanted(chunk)
             if wanted:
                 first_row[chunk.request] = len(rows)
                 rows.extend(range(start + count - wanted, start + count))
@@ -248,10 +248,9 @@ class Engine:
             if logprob != logprob:
                 raise UserError(_NAN)
             request = chunk.request
+            self._scheduler.computed(chunk, 0)
             if request.push(token, logprob):
                 self._scheduler.remove(request)
-            else:
-                self._scheduler.computed(chunk, 0)
             moved.append(request)
         self._generated_tokens += len(moved)
         return moved
@@ -265,7 +264,7 @@ class Engine:
         positions: list[int] = []
         for chunk in ready:
             count = 1 + chunk.guessed
-            last = rows[chunk.request] + (len(chunk.tokens) - count if chunk.request.private and _in_prompt(chunk) else 0)
+            last = rows[chunk.request] + _wanted(chunk) - count
             chosen.extend(range(last, last + count))
             owners.extend([chunk.request] * count)
             positions.extend(range(chunk.request.length, chunk.request.length + count))
@@ -277,6 +276,8 @@ class Engine:
         row = 0
         for chunk in ready:
             accepted, request = 0, chunk.request
+            if not chunk.guessed:  # before the token, which may end it: what was computed may be shared all the same
+                self._scheduler.computed(chunk, 0)
             for offset in range(1 + chunk.guessed):
                 number = row + offset
                 if logprobs[number] != logprobs[number]:
@@ -289,7 +290,7 @@ class Engine:
             row += 1 + chunk.guessed
             if request.ended:
                 self._scheduler.remove(request)
-            else:
+            elif chunk.guessed:
                 self._scheduler.computed(chunk, accepted)
         return [chunk.request for chunk in ready]
 
@@ -317,13 +318,18 @@ class Engine:
         """The logprobs of prompt tokens, where a request wants them."""
         for chunk in chunks:
             request, asked = chunk.request, chunk.request.params.prompt_logprobs
-            told = request.prompt_logprobs
-            if asked is None or not _in_prompt(chunk) or len(told) == len(request.prompt):  # told before it had to begin again
+            if asked is None or not _in_prompt(chunk):
                 continue
-            if not told:
+            told, named = request.prompt_logprobs, request.params.prompt_logprobs_from
+            if len(told) == len(request.prompt) - named:  # all were told before it had to begin again
+                continue
+            if not told and not named:
                 told.append(PromptLogprob(request.prompt[0], None, []))
-            following = request.prompt[chunk.start + 1 : chunk.start + len(chunk.tokens) + 1]
-            del told[chunk.start + 1 :]  # computed before, if it had to give way
+            first = max(chunk.start, request.told_from)
+            following = request.prompt[first + 1 : chunk.start + len(chunk.tokens) + 1]
+            if not following:
+                continue
+            del told[first + 1 - named :]  # computed before, if it had to give way
             part = _select(logits, range(rows[request], rows[request] + len(following)))
             logprobs = part.logprobs(torch.tensor(following, dtype=torch.int64, device=part.values.device)).tolist()
             top = _top(part, [asked] * len(following))
@@ -340,6 +346,12 @@ def make_runner(model: Transformer, cache_dtype: CacheDtype | None = None) -> Ru
 
 def _in_prompt(chunk: Chunk) -> bool:
     return chunk.start < len(chunk.request.prompt) and not chunk.guessed
+
+
+def _wanted(chunk: Chunk) -> int:
+    """How many rows of logits a chunk needs, the last ones."""
+    told = chunk.start + len(chunk.tokens) - max(chunk.start, chunk.request.told_from) if _in_prompt(chunk) else 0
+    return max(told, 1 + chunk.guessed if chunk.reaches_end else 0)
 
 
 def _total(request: Request) -> int:

@@ -4,6 +4,7 @@ A prompt given as text, or inside messages, never becomes control tokens, whatev
 Legend: B batch, T sequence, V vocabulary.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -189,6 +190,25 @@ class LanguageModel:
             raise UserError(f"generate: a prompt is text, a list of token ids, or a list of those, not {type(prompt).__name__}")
         prompts = [self._token_ids(one) for one in prompt]
         return self._generator.generate(prompts, [params] * len(prompts), progress)
+
+    def loglikelihoods(
+        self, pairs: Sequence[tuple[list[int], list[int]]], progress: Progress = silent
+    ) -> list[tuple[float, bool]]:
+        """For each (context, continuation), token ids both: the sum of the continuation's logprobs after the context, in nats,
+        and whether each of its tokens is the likeliest. A context that comes again is computed once.
+
+        Raises UserError for an empty part, and where both and one token more exceed the model's context.
+        """
+        for context, continuation in pairs:
+            if not context or not continuation:
+                raise UserError("loglikelihoods: context and continuation need one token at least")
+        params = [
+            SamplingParams(max_new_tokens=1, prompt_logprobs=1, prompt_logprobs_from=len(context)) for context, _ in pairs
+        ]
+        found = self._generator.generate([[*context, *continuation] for context, continuation in pairs], params, progress)
+        sums = [math.fsum(one.logprob or 0.0 for one in completion.prompt_logprobs) for completion in found]
+        greedy = [all(one.top[0][0] == one.token_id for one in completion.prompt_logprobs) for completion in found]
+        return list(zip(sums, greedy, strict=True))
 
     def stream(
         self,

@@ -42,8 +42,10 @@ class Request:
         self.cached_tokens = 0
         self.error: UserError | None = None
         self._plain = params.temperature == 0 and not params.adjusts and not params.top_logprobs
-        self.private = params.prompt_logprobs is not None  # its whole prompt has to be computed
-        self.chunk_limit = _PROMPT_ROWS if self.private else len(prompt) + params.max_new_tokens
+        total = len(prompt) + params.max_new_tokens
+        # the first token of the prompt whose logits are wanted: it is computed, and all after it
+        self.told_from = total if params.prompt_logprobs is None else max(params.prompt_logprobs_from - 1, 0)
+        self.chunk_limit = _PROMPT_ROWS if len(prompt) - self.told_from > _PROMPT_ROWS else total
         guesses = speculate and params.grammar is None and not params.adjusts
         self._lookup = Lookup(prompt, speculate) if guesses else None
         self._closing = min(_CLOSING, params.max_new_tokens // 2)  # with so many tokens left, constrained text is closed
@@ -74,6 +76,11 @@ class Request:
     def ended(self) -> bool:
         """Whether nothing more will come."""
         return self.finish_reason is not None or self.error is not None
+
+    @property
+    def shared(self) -> list[int]:
+        """The tokens that may be shared with other requests by the prefix cache, all but the last of them."""
+        return self.tokens(0, min(self.length, self.told_from + 1))
 
     def token(self, index: int) -> int:
         """The token at `index` of prompt and answer."""

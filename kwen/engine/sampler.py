@@ -43,7 +43,7 @@ class SamplingParams:
     stop_token_ids: tokens that end it, none of them before `min_new_tokens`. grammar: what the text must be; tokens with which
     it cannot become that are left out, stop tokens wherever it is not complete yet. logit_bias: (token, what is added to its
     logit). top_logprobs: how many of the likeliest tokens are told with each token. prompt_logprobs: the same for the tokens of
-    the prompt, whose own logprobs are told then too; None for neither.
+    the prompt from number `prompt_logprobs_from` on, whose own logprobs are told then too; None for neither.
     """
 
     max_new_tokens: int = 64
@@ -61,6 +61,7 @@ class SamplingParams:
     logit_bias: tuple[tuple[int, float], ...] = ()
     top_logprobs: int = 0
     prompt_logprobs: int | None = None
+    prompt_logprobs_from: int = 0
 
     def __post_init__(self) -> None:
         def require(holds: bool, name: str, needed: str) -> None:
@@ -90,6 +91,8 @@ class SamplingParams:
         require(is_integer(self.top_logprobs) and 0 <= self.top_logprobs <= MOST_TOP_LOGPROBS, "top_logprobs", told)
         asked = self.prompt_logprobs
         require(asked is None or is_integer(asked) and 0 <= asked <= MOST_TOP_LOGPROBS, "prompt_logprobs", told)
+        first = self.prompt_logprobs_from
+        require(is_integer(first) and first >= 0, "prompt_logprobs_from", "an integer of at least 0")
         require(self.grammar is None or isinstance(self.grammar, Grammar), "grammar", "a kwen.engine.constrain.Grammar")
 
     @property

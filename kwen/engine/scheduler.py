@@ -136,10 +136,8 @@ class Scheduler:
         deferred: list[Request] = []
         while self.waiting and len(self.running) < self.slots and room > 0:
             request = self.waiting.popleft()
-            tokens = request.tokens(0, request.length)
-            chunk = self._chunk_of(request.length)
-            alone = request.private or self._windowed
-            match = Match(node=-chunk) if alone else self.pool.match(tokens, -chunk)
+            tokens, chunk = request.shared, self._chunk_of(request.length)
+            match = Match(node=-chunk) if self._windowed else self.pool.match(tokens, -chunk)
             if match.pending:
                 deferred.append(request)
                 continue
@@ -163,10 +161,10 @@ class Scheduler:
             place.computed = len(match.blocks) * BLOCK
             if match.tail is not None:
                 place.copy = (match.tail, own[0])
-                place.computed = request.length - 1
-            elif not alone:
+                place.computed = len(tokens) - 1
+            elif not self._windowed:
                 keys = self.pool.announce(tokens, place.tables.groups[0], match)
-                place.announced.extend((min((place.whole + n + 1) * BLOCK, request.length), key) for n, key in enumerate(keys))
+                place.announced.extend((min((place.whole + n + 1) * BLOCK, len(tokens)), key) for n, key in enumerate(keys))
             request.admitted(place.computed)
             self.cached_tokens += place.computed
             self.running[request] = place

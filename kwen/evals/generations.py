@@ -20,7 +20,8 @@ HEADER = "kwen_generations"
 class Answer:
     """One item's answer, what both extractors found in it, and whether each is right.
 
-    `prompt_tokens` and `finish_reason` are None for an answer that was read from a file of saved answers.
+    `prompt_tokens` and `finish_reason` are None for an answer that was read from a file of saved answers. `shots`: how many were
+    shown, where the item has any.
     """
 
     task: str
@@ -32,6 +33,7 @@ class Answer:
     correct_flexible: bool
     prompt_tokens: int | None = None
     finish_reason: str | None = None
+    shots: int | None = None
 
 
 class KeptAnswers(AbstractContextManager["KeptAnswers"]):

@@ -10,29 +10,23 @@ import functools
 import hashlib
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 
 from kwen import sandbox
-from kwen.engine.acting import Asked, act
-from kwen.engine.chat_prompt import UNCUT, ChatPrompt
 from kwen.engine.language_model import LanguageModel
 from kwen.errors import UserError
+from kwen.evals.asking import ask
 from kwen.evals.generations import Answer, KeptAnswers, read_saved_answers
 from kwen.evals.perplexity import score_tokens
 from kwen.evals.score import in_order, ratio_standard_error, summarise
 from kwen.evals.task import Item, Task, prompt_hash
 from kwen.evals.tasks import TASKS, find_task
 from kwen.progress import Progress, silent
-from kwen.text.messages import Message
-
-SLICE = 256
-"""Answers asked for, judged and kept at a time: as many as the engine runs side by side."""
 
 
 def evaluate(
@@ -64,7 +58,7 @@ def evaluate(
                 KeptAnswers(out / f"{task.name}.jsonl", {"task": task.name, "model_hash": model} | _facts(task, items, seed))
             )
             for task, items, _ in chosen
-            if out is not None and task.kind == "generate"
+            if out is not None and task.kind != "perplexity"
         }
         for task, items, asked in chosen:
 
@@ -74,7 +68,7 @@ def evaluate(
             if task.kind == "perplexity":
                 score = _perplexity(lm, task, asked, task_progress)
             else:
-                answers = _ask(lm, task, asked, seed, kept.get(task.name), task_progress)
+                answers = ask(lm, task, asked, seed, judge, kept.get(task.name), task_progress)
                 score = summarise([(item, answers[item.id]) for item in asked], task.metric, task.measures)
                 score |= _baseline(task, asked, data, seed) if baselines else {}
             results[task.name] = _facts(task, items, seed) | {"model_hash": model} | score
@@ -183,6 +177,8 @@ def _with_items(
 def _require_sandbox(task: Task) -> None:
     try:
         sandbox.describe()
+        if task.require is not None:
+            task.require()
     except UserError as error:
         raise UserError(f"{task.name} runs code that a model wrote, and nothing was asked yet: {error}") from None
 
@@ -190,76 +186,9 @@ def _require_sandbox(task: Task) -> None:
 def _facts(task: Task, items: Sequence[Item], seed: int) -> dict[str, Any]:
     """What makes two scores comparable. The hash covers all items, so a score of the first ten names the same prompts."""
     settings = dict(task.settings) | ({"seed": seed} if task.kind == "generate" else {})
+    if shots := max((len(item.shots) for item in items), default=0):
+        settings["shots"] = shots
     return {"version": task.version, "prompt_hash": prompt_hash(items), "settings": settings}
-
-
-def _ask(
-    lm: LanguageModel,
-    task: Task,
-    items: Sequence[Item],
-    seed: int,
-    kept: KeptAnswers | None,
-    progress: Callable[[float], None],
-) -> dict[str, Answer]:
-    """The answers of all `items` by id: those kept already, and the rest asked for slice by slice."""
-    answers = {} if kept is None else dict(kept.answers)
-    pending = [item for item in items if item.id not in answers]
-    for begin in range(0, len(pending), SLICE):
-        asked = pending[begin : begin + SLICE]
-        before = len(items) - len(pending) + begin
-
-        def ended(done: float, total: float, **facts: float | str) -> None:
-            share = (before + done / max(total, 1.0) * len(asked)) / len(items)  # noqa: B023 (called before the next slice)
-            progress(share)
-
-        ended(0, len(asked))
-        texts = _texts(lm, task, asked, seed, ended)
-        judged = [
-            replace(answer, prompt_tokens=prompt_tokens, finish_reason=finish_reason)
-            for answer, (_, prompt_tokens, finish_reason) in zip(
-                judge(task, asked, [text for text, _, _ in texts]), texts, strict=True
-            )
-        ]
-        if kept is not None:
-            kept.append(judged)
-        answers |= {answer.id: answer for answer in judged}
-    progress(1.0)
-    return answers
-
-
-def _texts(lm: LanguageModel, task: Task, asked: Sequence[Item], seed: int, progress: Progress) -> list[tuple[str, int, str]]:
-    """(text, tokens of the prompt, how it ended) for each item: one reply, or the JSON of a conversation with tools."""
-    if (respond := task.respond) is not None:
-        opened = [Asked(cast(list[Message], item.prompt), item.tools) for item in asked]
-        acted = act(
-            lm, opened, lambda index, said: respond(asked[index], said), task.turns, seed=seed, progress=progress, **task.settings
-        )
-        return [(json.dumps(one.messages, ensure_ascii=False), one.prompt_tokens, one.finish_reason) for one in acted]
-    room = task.settings["max_new_tokens"]
-    raw = task.base_prompt if lm.chat_template is None else None
-    prompts = [prompt_ids(lm, raw(item) if raw else item.prompt, room, f"{task.name}: item {item.id}") for item in asked]
-    completions = lm.generate(prompts, seed=seed, progress=progress, **task.settings)
-    pairs = zip(completions, prompts, strict=True)
-    return [(completion.text, len(prompt), completion.finish_reason) for completion, prompt in pairs]
-
-
-def prompt_ids(lm: LanguageModel, prompt: Sequence[Mapping[str, Any]] | str, answer: int, where: str) -> list[int]:
-    """A prompt as the model reads it, whole: messages under its chat template, text as it is.
-
-    Raises UserError, naming `where`, for one that leaves less than `answer` tokens of the model's context: an evaluation
-    never cuts a prompt.
-    """
-    if isinstance(prompt, str):
-        token_ids = lm.tokenizer.bos_ids + lm.tokenizer.encode(prompt)
-    else:
-        token_ids = ChatPrompt(lm.tokenizer, lm.tokenizer.chat_template).token_ids(prompt, room=UNCUT)
-    context = lm.config.max_position_embeddings
-    if len(token_ids) + answer > context:
-        raise UserError(
-            f"{where} takes {len(token_ids)} tokens and its answer up to {answer}, but the model's context "
-            f"is {context}; evaluate a model with a longer context"
-        )
-    return token_ids
 
 
 def _perplexity(lm: LanguageModel, task: Task, items: Sequence[Item], progress: Callable[[float], None]) -> dict[str, Any]:

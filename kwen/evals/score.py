@@ -40,6 +40,8 @@ def summarise(pairs: Sequence[tuple[Item, Answer]], metric: str, measures: Measu
         if values:
             error = statistics.stdev(values) / math.sqrt(len(values)) if len(values) > 1 else 0.0
             result |= {name: statistics.fmean(values), f"{name}_stderr": error, f"{name}_n": len(values)}
+    if fewer := sum(answer.shots is not None and answer.shots < len(item.shots) for item, answer in pairs):
+        result["fewer_shots"] = fewer
     result["by_language"] = {
         language: _share([pair for pair in pairs if pair[0].language == language], metric)
         for language in in_order(item.language for item, _ in pairs)

@@ -9,9 +9,9 @@ from kwen.engine.generator import Generator
 from kwen.engine.language_model import LanguageModel
 from kwen.engine.sampler import SamplingParams
 from kwen.errors import UserError
+from kwen.evals.asking import prompt_ids
 from kwen.evals.generations import check_text, read_rows
 from kwen.evals.judges import Asked, Reply
-from kwen.evals.run import prompt_ids
 from kwen.evals.win_rate import Decisions
 from kwen.progress import Progress, silent
 from kwen.text.messages import Message, validate_messages

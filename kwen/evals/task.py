@@ -17,6 +17,10 @@ class Item:
     where the task is perplexity); `tools` are what it offers, in OpenAI's form. `reference` is the right answer in the form that
     the task's `judge` reads. Scores are reported by `language` and by `tag` (the item's kind) besides the total. `extra` holds
     what else the task needs: tests of a function, the file a text came from.
+
+    Few-shot: what is asked is `opening` + all `shots` + `prompt`. Shots are texts, each with the blank line that ends it, or
+    turns of a conversation where the prompt is one; the last are left out for a model whose context is too short for all.
+    `choices` are the continuations that a task of kind "choices" compares, the space before each included.
     """
 
     id: str
@@ -26,6 +30,9 @@ class Item:
     tag: str
     extra: Mapping[str, Any] = field(default_factory=dict)
     tools: Sequence[Mapping[str, Any]] = ()
+    choices: Sequence[str] = ()
+    opening: str = ""
+    shots: Sequence[str | list[Message]] = ()
 
 
 Extract = Callable[[Item, str], str | None]
@@ -49,15 +56,18 @@ class Task:
     question would have copied, or None where the task has no training questions. `settings` are arguments of
     `LanguageModel.generate`: greedy unless they say otherwise.
     `base_prompt` is what a model without a chat template continues in place of an item's conversation; None: that all the same.
+    `base_stop` are the stop strings of such a continuation. `require` raises UserError where the machine cannot judge answers.
     With `respond` an answer takes up to `turns` turns (see `kwen.engine.acting`): from all that was said it gives the messages
     that the last turn's calls lead to, and the text that is extracted from and judged is the JSON of all that was said after the
     prompt. `measures` are further figures of an answer, by name: means over the items for which they are not None.
+    For kind "choices" an answer is the JSON of each choice's loglikelihood after the prompt and of whether each of its tokens is
+    the likeliest (`tasks/choosing.py` reads it); a single choice is right where all are.
     Kind "perplexity" reads the items' texts; its `settings` are the largest `window` and `stride`, in tokens.
     """
 
     name: str
     version: int
-    kind: Literal["generate", "perplexity"]
+    kind: Literal["generate", "choices", "perplexity"]
     items: Callable[[Path | None, int], list[Item]]
     strict: Extract = whole_text
     flexible: Extract = whole_text
@@ -67,6 +77,8 @@ class Task:
     baseline: Callable[[Sequence[Item], int], list[str]] | None = None
     needs_sandbox: bool = False
     base_prompt: Callable[[Item], str] | None = None
+    base_stop: Sequence[str] = ()
+    require: Callable[[], None] | None = None
     respond: Callable[[Item, Sequence[Mapping[str, Any]]], list[Mapping[str, Any]]] | None = None
     turns: int = 1
     measures: Mapping[str, Callable[[Item, str], float | None]] = field(default_factory=dict)
@@ -74,4 +86,9 @@ class Task:
 
 def prompt_hash(items: Sequence[Item]) -> str:
     """A hash of everything that is asked, in order: two scores are comparable where it is equal."""
-    return json_hash([[item.id, item.prompt, *([list(item.tools)] if item.tools else [])] for item in items])
+    return json_hash([[item.id, item.prompt, *_more(item)] for item in items])
+
+
+def _more(item: Item) -> list[Any]:
+    parts = [list(item.tools), item.opening, list(item.shots), list(item.choices)]
+    return [part for part in parts if part]

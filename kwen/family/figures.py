@@ -108,8 +108,9 @@ def _inline(svg: str, salt: str) -> str:
     return svg.strip()
 
 
-def curves(lines: Sequence[Curve], name: str, x_label: str, y_label: str, log_y: bool = False) -> str:
-    """Lines over a common x, the i-th in the colour `series(i)`. `name` is the figure's id within the page."""
+def curves(lines: Sequence[Curve], name: str, x_label: str, y_label: str, log_y: bool = False, log_x: bool = False) -> str:
+    """Lines over a common x, the i-th in the colour `series(i)`. `name` is the figure's id within the page. `log_x` marks every x
+    of the first line."""
     with _axes(4.8, 2.7, name) as (axes, made):
         for index, line in enumerate(lines):
             axes.plot(line.x, line.y, color=_STAND_IN[series(index)], linewidth=1.4)
@@ -117,6 +118,9 @@ def curves(lines: Sequence[Curve], name: str, x_label: str, y_label: str, log_y:
         axes.set_ylabel(y_label)
         if log_y:
             axes.set_yscale("log")
+        if log_x and lines:
+            axes.set_xscale("log", base=2)
+            axes.set_xticks(lines[0].x, [f"{x:,g}" for x in lines[0].x])
         axes.margins(x=0.01)
     return made[0]
 

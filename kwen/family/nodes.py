@@ -9,6 +9,8 @@ from kwen.corpus.interpreter import interpreter_version
 from kwen.corpus.pipeline import CorpusConfig
 from kwen.corpus.sources import FolderSource, InterpreterSource
 from kwen.errors import UserError
+from kwen.family.compression import rank_files
+from kwen.family.contamination import items_of
 from kwen.family.graph import Node
 from kwen.family.launch import resolve_ranks
 from kwen.family.recipe import RELEASED, REWARDS, SELF_INSTRUCT, SPECIALISTS, EvalsConfig, Recipe, base_of
@@ -60,13 +62,15 @@ def family_nodes(recipe: Recipe) -> list[Node]:
     nodes += _alignment_nodes(recipe, whole, models)
     nodes += _specialist_nodes(recipe, whole, models, tokenizer)
     if recipe.evals is not None:
-        asked_of = (RELEASED, "corpus", *recipe.bases(), *recipe.chats(), SELF_INSTRUCT, "chat", *SPECIALISTS)
+        asked_of = (RELEASED, "corpus", "code-corpus", *recipe.bases(), *recipe.chats(), SELF_INSTRUCT, "chat", *SPECIALISTS)
         models_asked = tuple(name for name in asked_of if any(node.name == name for node in nodes))
         tasks = [task for tasks in recipe.evals.all_tasks.values() for task in tasks]
         asks_nanoworld = any(task.startswith("nanoworld-") for task in tasks)
         asked = {"nanoworld's version": nanoworld_version(*_ASKED_BY_TASKS)} if asks_nanoworld else {}
         config = {"evals": {key: value for key, value in whole["evals"].items() if key != "data"}, **models}
-        nodes.append(Node("evals", STAGES["evals"], config, recipe.evals, models_asked, asked | _benchmark_items(recipe.evals)))
+        read: dict[str, Path | str] = {**asked, **_benchmark_items(recipe.evals)}
+        read |= {f"tokenizers/{file.name}": file for file in rank_files(recipe.evals.data)}
+        nodes.append(Node("evals", STAGES["evals"], config, recipe.evals, models_asked, read))
     shown = {key: value for key, value in whole.items() if key != "expected_seconds"}
     nodes.append(Node("report", STAGES["report"], shown, recipe, tuple(node.name for node in nodes)))
     return nodes
@@ -133,7 +137,11 @@ def _corpus_config(key: str, corpus: CorpusConfig, config: dict[str, Any]) -> tu
             sources["the interpreter's version"] = interpreter_version()
         else:
             sources[f"{source.kind}'s version"] = nanoworld_version(_DOCUMENTS[source.kind])
-    return config | {"sources": hashed}, sources
+    config = {name: value for name, value in config.items() if name != "decontaminate"} | {"sources": hashed}
+    if (wanted := corpus.decontaminate) is not None:
+        config |= {"decontaminate": {"tasks": [*wanted.tasks]}}
+        sources |= {f"items of {task}": json_hash(items) for task, items in items_of(wanted.tasks, wanted.data).items()}
+    return config, sources
 
 
 def _data_config(name: str, config: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Path | str]]:

@@ -18,26 +18,38 @@ POINTS = 240
 """Points that are kept of a training curve, each the mean of its share of the steps."""
 SPEED_KEYS = ("tokens_per_s", "mfu")
 SCORES, SAMPLES = "scores.json", "samples.json"
+LONG_CONTEXT, COMPRESSION, CONTAMINATION = "long_context.json", "compression.json", "contamination.json"
+"""What the evals may have measured beside the scores."""
+PACK = ("python", "js", "java", "go", "cpp", "rust")
+"""The languages of HumanEvalPack, as its tasks end."""
 PREFERENCE, SIDE_BY_SIDE, BEFORE_AND_AFTER = "preference.json", "side_by_side.json", "samples.json"
 
 
-def collect(name: str, about: str, seed: int, folders: Mapping[str, Path]) -> dict[str, Any]:
+def collect(name: str, about: str, seed: int, folders: Mapping[str, Path], data: Path | None = None) -> dict[str, Any]:
     """Everything the report shows, from the artifacts that stand in `folders` (name -> folder, in build order).
 
-    Artifacts that are missing are left out: a report of half a family is a report of that half.
+    `data` is the folder of benchmarks that the evals read, for the commands that the report prints. Artifacts that are missing
+    are left out: a report of half a family is a report of that half.
     """
     manifests = {artifact: read_manifest(folder) for artifact, folder in folders.items()}
     standing = {artifact: manifest for artifact, manifest in manifests.items() if manifest is not None}
     curves = {artifact: read_curve(folders[artifact]) for artifact in standing}
     evals, judging, chat = (folders.get(name) for name in ("evals", "judging", "chat"))
+    settings = standing["evals"].config.get("evals", {}) if "evals" in standing else {}
+    scores = _read_json(evals / SCORES, {}) if evals is not None else {}
     return {
         "family": name,
         "about": about,
         "seed": seed,
         "artifacts": {artifact: _facts(manifest, standing) for artifact, manifest in standing.items()},
         "curves": {artifact: _without_speed(curve) for artifact, curve in curves.items() if curve},
-        "scores": _read_json(evals / SCORES, {}) if evals is not None else {},
+        "evals": settings | {"data": None if data is None else str(data)} if settings else {},
+        "scores": scores,
+        "derived": {"humanevalpack": _means(scores, [f"humanevalpack-{language}" for language in PACK])},
         "samples": _read_json(evals / SAMPLES, []) if evals is not None else [],
+        "long_context": _read_json(evals / LONG_CONTEXT, {}) if evals is not None else {},
+        "compression": _read_json(evals / COMPRESSION, {}) if evals is not None else {},
+        "contamination": _read_json(evals / CONTAMINATION, {}) if evals is not None else {},
         "preference": _preference({name: folders[name] for name in standing}),
         "side_by_side": _read_json(judging / SIDE_BY_SIDE, {}) if judging is not None else {},
         "before_and_after": _read_json(chat / BEFORE_AND_AFTER, []) if chat is not None else [],
@@ -45,6 +57,15 @@ def collect(name: str, about: str, seed: int, folders: Mapping[str, Path]) -> di
             "wall_s": round(sum(float(manifest.record.get("wall_s", 0.0)) for manifest in standing.values()), 3),
             "artifacts": {artifact: _speed(manifest, curves[artifact]) for artifact, manifest in standing.items()},
         },
+    }
+
+
+def _means(scores: Mapping[str, Mapping[str, Any]], tasks: Sequence[str]) -> dict[str, float]:
+    """Model -> mean over all of `tasks`, for the models that have every one of them."""
+    return {
+        model: sum(of[task][metric_of(of[task])] for task in tasks) / len(tasks)
+        for model, of in scores.items()
+        if all(task in of for task in tasks)
     }
 
 

@@ -1,6 +1,7 @@
 """The evals stage: perplexity and tasks on the family's models, with what the report shows of their answers.
 
 models and tasks -> shared by the ranks -> scores and answers, kept in the scratch folder -> scores.json, samples.json, answers/
+training text and the tasks' items -> contamination.json; held-out text and tokenizers -> compression.json
 """
 
 import json
@@ -9,6 +10,8 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from kwen.family.compression import COMPRESSION, run_compression
+from kwen.family.contamination import CONTAMINATION, run_contamination, summary
 from kwen.family.graph import Job
 from kwen.family.recipe import BASES, CHATS, RELEASED, SELF_INSTRUCT, SPECIALISTS, EvalsConfig
 from kwen.family.report import SAMPLES, SCORES, metric_of
@@ -42,8 +45,13 @@ def make_evals(job: Job) -> dict[str, Any]:
                 samples += _samples(name, task, copied, job.settings.data)
     write_json(job.out / SCORES, scores)
     write_json(job.out / SAMPLES, samples)
+    named = [task for tasks in job.settings.all_tasks.values() for task in tasks]
+    write_json(job.out / CONTAMINATION, contamination := run_contamination(job.inputs, named, job.settings.data))
+    if compression := run_compression(job.inputs, job.settings.data):
+        write_json(job.out / COMPRESSION, compression)
     headlines = {m: {t: score[metric_of(score)] for t, score in result.items()} for m, result in scores.items()}
-    return {"scores": headlines, "n": {t: score["n"] for result in scores.values() for t, score in result.items()}}
+    counts = {t: score["n"] for result in scores.values() for t, score in result.items()}
+    return {"scores": headlines, "n": counts, "contamination": summary(contamination)}
 
 
 def score_units(

@@ -15,8 +15,11 @@ from typing import Any
 
 from rich.text import Text
 
+from kwen.family.contamination import overlaps_with
+from kwen.family.document import complete
 from kwen.family.graph import Job, Stage
 from kwen.family.judging import make_judging
+from kwen.family.markdown import from_page
 from kwen.family.page import render
 from kwen.family.recipe import Recipe
 from kwen.family.report import PREFERENCE, collect, read_curve
@@ -29,7 +32,8 @@ def make_corpus(job: Job) -> dict[str, Any]:
     """Text from the recipe's sources: train.jsonl, held_out.jsonl, statistics.json."""
     from kwen.corpus import pipeline
 
-    statistics = pipeline.build(job.settings, job.seed, job.out, job.progress)
+    overlaps = overlaps_with(job.settings.decontaminate)
+    statistics = pipeline.build(job.settings, job.seed, job.out, job.progress, overlaps)
     excluded = {reason: entry["count"] for reason, entry in statistics["excluded"].items()}
     return {**statistics, "excluded": excluded, "held_out_files": len(statistics["held_out_files"])}
 
@@ -202,11 +206,14 @@ def make_chat(job: Job) -> dict[str, Any]:
 
 
 def make_report(job: Job) -> dict[str, Any]:
-    """The family's own technical report: index.html, and its numbers as report.json."""
+    """The family's own technical report: index.html, the same as report.md, and its numbers as report.json."""
     recipe: Recipe = job.settings
-    report = collect(recipe.name, recipe.about, recipe.seed, job.inputs)
-    write_text(job.out / "index.html", render(report, recipe.to_yaml()))
-    write_json(job.out / "report.json", report)
+    data = recipe.evals.data if recipe.evals is not None else None
+    report = collect(recipe.name, recipe.about, recipe.seed, job.inputs, data)
+    page = render(report, recipe.to_yaml())
+    write_text(job.out / "index.html", page)
+    write_text(job.out / "report.md", from_page(page))
+    write_json(job.out / "report.json", complete(report))
     return {"artifacts": len(report["artifacts"])}
 
 
@@ -253,7 +260,7 @@ STAGES = {
         Stage("reward", 2, make_reward, trains=True),
         Stage("chat", 1, make_chat, trains=True),
         Stage("judging", 2, make_judging, trains=True),
-        Stage("evals", 1, make_evals, trains=True),
-        Stage("report", 1, make_report),
+        Stage("evals", 2, make_evals, trains=True),
+        Stage("report", 2, make_report),
     )
 }

@@ -54,15 +54,17 @@ class RanksBackend:
     """Byte-level BPE from a rank file through tiktoken, with NFC: the reference for Qwen's ids, and the faster engine.
 
     `ranks` maps bytes to ids, every single byte among them; `pattern` is the report's (or any whose white-space branches are
-    the report's).
+    the report's). Without `nfc` text is encoded in the form that it has.
     """
 
-    def __init__(self, ranks: Mapping[bytes, int], pattern: str):
-        self._ranks, self._pattern = dict(ranks), pattern
+    def __init__(self, ranks: Mapping[bytes, int], pattern: str, nfc: bool = True):
+        self._ranks, self._pattern, self._nfc = dict(ranks), pattern, nfc
         self._core = tiktoken.Encoding("kwen", pat_str=pattern, mergeable_ranks=self._ranks, special_tokens={})._core_bpe
 
     def encode(self, text: str) -> list[int]:
-        text = unicodedata.normalize("NFC", without_surrogates(text))
+        text = without_surrogates(text)
+        if self._nfc:
+            text = unicodedata.normalize("NFC", text)
         if len(text) < _LONG_RUN:
             return self._core.encode_ordinary(text)
         ids: list[int] = []
@@ -87,7 +89,7 @@ class RanksBackend:
     def to_json(self, control_tokens: Mapping[str, int]) -> str:
         vocab = {spell(token): rank for token, rank in self._ranks.items()}
         merges = [(spell(left), spell(right)) for left, right in recover_merges(self._ranks)]
-        return tokenizer_json(vocab, merges, split(self._pattern), {"type": "NFC"}, control_tokens)
+        return tokenizer_json(vocab, merges, split(self._pattern), {"type": "NFC"} if self._nfc else None, control_tokens)
 
 
 class JsonBackend:

@@ -1,7 +1,7 @@
 """Tokenizers side by side on the same texts: how few tokens each needs (the method of the report's Figure 3)."""
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from kwen.errors import UserError
 from kwen.text.tokenizer import Tokenizer
@@ -9,49 +9,49 @@ from kwen.text.tokenizer import Tokenizer
 _BATCH_CHARACTERS = 4_000_000
 
 
-@dataclass(frozen=True)
-class Compression:
-    """One tokenizer on one group of texts. `ratio` is its tokens over those of the first tokenizer: below 1 is shorter."""
+def compression_by_language(
+    tokenizers: Mapping[str, Tokenizer], texts: Iterable[tuple[str, str]], reference: str | None = None
+) -> dict[str, Any]:
+    """The tokens that each tokenizer needs for the same texts, given as (language, text) in any order and each read once.
 
-    tokenizer: str
-    group: str
-    documents: int
-    bytes: int
-    tokens: int
-    ratio: float
-
-    @property
-    def bytes_per_token(self) -> float:
-        """UTF-8 bytes that one token carries on average."""
-        return self.bytes / self.tokens
-
-
-def compare(tokenizers: Mapping[str, Tokenizer], groups: Mapping[str, Iterable[str]]) -> list[Compression]:
-    """Each tokenizer on each group of texts, group by group, tokenizers in the order given; each text is read once.
-
-    Raises UserError for a group without text.
+    {"reference": name, "tokenizers": {name: {"vocabulary": entries}}, "languages": {language: {"documents", "bytes", "tokens":
+    {name: tokens}}}}, languages in the order in which they are met; bytes are of UTF-8. Without a `reference` it is the tokenizer
+    that needs the fewest tokens for all texts together. Raises UserError for a reference that is not among the tokenizers, and
+    where there is no text.
     """
-    rows = []
-    for group, texts in groups.items():
-        documents = size = 0
-        tokens = dict.fromkeys(tokenizers, 0)
-        for batch in _batches(texts):
-            documents += len(batch)
-            size += sum(len(text.encode(errors="replace")) for text in batch)
-            for name, tokenizer in tokenizers.items():
-                tokens[name] += sum(map(len, tokenizer.encode_batch(batch)))
-        if not size:
-            raise UserError(f"{group}: no text to compare tokenizers on")
-        first = next(iter(tokens.values()))
-        rows += [Compression(name, group, documents, size, count, count / first) for name, count in tokens.items()]
-    return rows
+    if reference is not None and reference not in tokenizers:
+        raise UserError(f"reference {reference!r} is not among the tokenizers: {', '.join(tokenizers)}")
+    languages: dict[str, dict[str, Any]] = {}
+    for batch in _batches(texts):
+        for language, text in batch:
+            counts = languages.setdefault(language, {"documents": 0, "bytes": 0, "tokens": dict.fromkeys(tokenizers, 0)})
+            counts["documents"] += 1
+            counts["bytes"] += len(text.encode(errors="replace"))
+        for name, tokenizer in tokenizers.items():
+            encoded = tokenizer.encode_batch([text for _, text in batch])
+            for (language, _), ids in zip(batch, encoded, strict=True):
+                languages[language]["tokens"][name] += len(ids)
+    if not any(counts["bytes"] for counts in languages.values()):
+        raise UserError("no text to compare tokenizers on; name texts that hold some")
+    totals = {name: sum(counts["tokens"][name] for counts in languages.values()) for name in tokenizers}
+    return {
+        "reference": reference or min(totals, key=totals.__getitem__),
+        "tokenizers": {name: {"vocabulary": tokenizer.vocab_size} for name, tokenizer in tokenizers.items()},
+        "languages": languages,
+    }
 
 
-def _batches(texts: Iterable[str]) -> Iterable[list[str]]:
-    batch: list[str] = []
+def relative_tokens(tokens: Mapping[str, int], reference: str | None = None) -> dict[str, float]:
+    """Tokens of each tokenizer over those of `reference`, or over the fewest: above 1 is longer. Without tokens all are 1."""
+    measure = tokens[reference] if reference is not None else min(tokens.values())
+    return {name: count / measure if measure else 1.0 for name, count in tokens.items()}
+
+
+def _batches(texts: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    batch: list[tuple[str, str]] = []
     characters = 0
-    for text in texts:
-        batch.append(text)
+    for language, text in texts:
+        batch.append((language, text))
         characters += len(text)
         if characters >= _BATCH_CHARACTERS:
             yield batch

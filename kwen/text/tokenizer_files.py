@@ -1,9 +1,11 @@
-"""Reading tokenizers from files: tokenizer.json with its configuration, and qwen.tiktoken."""
+"""Reading tokenizers from files: tokenizer.json with its configuration, and qwen.tiktoken and other published rank files."""
 
 import base64
 import binascii
+import gzip
 import json
 import re
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,10 +14,12 @@ from kwen.errors import UserError
 from kwen.text.backends import JsonBackend, RanksBackend
 from kwen.text.control import DEFAULT_SYSTEM, ENDOFTEXT, IM_END, IM_START, chatml_template, control_surfaces
 from kwen.text.patterns import REPORT_PATTERN
+from kwen.text.published import PUBLISHED, published_encoding
 from kwen.text.tokenizer_parts import TokenizerParts
 
 QWEN_EXTRAS = 205
 """Spare control tokens behind Qwen's vocabulary file (report 1.2)."""
+MAX_RANK_BYTES = 64 << 20  # the largest published rank file has 4 MB
 _TAG = re.compile(r"<[^\s<>]+>|\[[^\s\[\]]+\]")
 
 
@@ -28,7 +32,7 @@ def read_path(path: Path) -> TokenizerParts:
         raise UserError(f"{path}: no tokenizer here; tokenizer.json or qwen.tiktoken must lie in the folder")
     if not path.is_file():
         raise UserError(f"{path}: no such file or folder")
-    if path.suffix == ".tiktoken":
+    if path.name.endswith((".tiktoken", ".tiktoken.gz")):
         return _read_ranks(path)
     if path.suffix == ".json":
         return _read_json(path)
@@ -88,15 +92,25 @@ def _read_json(path: Path) -> TokenizerParts:
 
 
 def _read_ranks(path: Path) -> TokenizerParts:
-    """Qwen's vocabulary file with the control tokens that follow it, and the settings in generation_config.json beside it."""
+    """Qwen's vocabulary file with the control tokens that follow it, and the settings in generation_config.json beside it; or one
+    that `kwen.text.published` knows by its name."""
     ranks: dict[bytes, int] = {}
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
+    for number, line in enumerate(_rank_lines(path), 1):
         try:
             token, rank = line.split()
             ranks[base64.b64decode(token, validate=True)] = int(rank)
         except (ValueError, binascii.Error):
             raise UserError(f"{path}: line {number} is not a base64 token, a space and a rank; fetch the file again") from None
-    if sorted(ranks.values()) != list(range(len(ranks))) or any(bytes([byte]) not in ranks for byte in range(256)):
+    all_bytes = all(bytes([byte]) in ranks for byte in range(256))
+    if all_bytes and (name := path.name.partition(".")[0]) in PUBLISHED:
+        pattern, controls = published_encoding(name, ranks, str(path))
+        return TokenizerParts(
+            backend=RanksBackend(ranks, pattern, nfc=False),
+            control_tokens=controls,
+            hidden=frozenset(controls.values()),
+            eos_token_ids=(controls[ENDOFTEXT],),
+        )
+    if not all_bytes or sorted(ranks.values()) != list(range(len(ranks))):
         raise UserError(f"{path}: ranks must be 0, 1, 2, ... with all 256 single bytes among them; fetch the file again")
     control = {surface: len(ranks) + offset for offset, surface in enumerate(control_surfaces(QWEN_EXTRAS))}
     generation = _json_object(path.with_name("generation_config.json"), required=False)
@@ -112,6 +126,20 @@ def _read_ranks(path: Path) -> TokenizerParts:
         chat_template=chatml_template(DEFAULT_SYSTEM) if chat else None,
         default_system=DEFAULT_SYSTEM if chat else None,
     )
+
+
+def _rank_lines(path: Path) -> list[bytes]:
+    """The lines of a rank file, packed by gzip or not."""
+    if path.suffix != ".gz":
+        return path.read_bytes().splitlines()
+    try:
+        with gzip.open(path) as file:
+            data = file.read(MAX_RANK_BYTES + 1)
+    except (OSError, EOFError, zlib.error) as error:
+        raise UserError(f"{path}: damaged or cut off ({error}); fetch it again") from None
+    if len(data) > MAX_RANK_BYTES:
+        raise UserError(f"{path}: unpacks to more than {MAX_RANK_BYTES >> 20} MiB; name a vocabulary file")
+    return data.splitlines()
 
 
 def _require_byte_level(value: dict[str, Any], where: str) -> None:

@@ -197,3 +197,13 @@ def test_two_real_books_give_the_text_that_their_figures_are_known_for(tmp_path:
     data = text.encode()
     bits = 8 * len(lzma.compress(data, preset=9 | lzma.PRESET_EXTREME)) / len(data)
     assert bits == pytest.approx(2.56, abs=0.005)
+
+
+def test_training_documents_that_overlap_with_test_items_fall_out(tmp_path: Path) -> None:
+    files = {"a.txt": "Clean text.", "b.txt": "It holds the planted words.", "c.txt": "The planted words, kept to measure by."}
+    source = {"kind": "folder", "path": write(tmp_path / "t", files), "held_out": {"files": ["c.txt"]}}
+    config = CorpusConfig.model_validate({"sources": [source], "decontaminate": {"tasks": ["gsm8k"]}})
+    (tmp_path / "out").mkdir()
+    statistics = build(config, 0, tmp_path / "out", overlaps=lambda text: "planted" in text)
+    assert (statistics["train"]["documents"], statistics["held_out"]["documents"]) == (1, 1)
+    assert statistics["excluded"]["13 words shared with a test item"]["count"] == 1

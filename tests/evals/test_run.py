@@ -7,7 +7,7 @@ import pytest
 
 from kwen.engine.language_model import LanguageModel
 from kwen.errors import UserError
-from kwen.evals import run, tasks
+from kwen.evals import asking, run, tasks
 from kwen.evals.perplexity import score_texts
 from kwen.evals.task import Item, Task
 
@@ -37,7 +37,7 @@ PARITY = Task("parity", 3, "generate", items, strict=starts_with_a_letter, judge
 @pytest.fixture(autouse=True)
 def parity(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(tasks.TASKS, "parity", PARITY)
-    monkeypatch.setattr(run, "SLICE", 4)
+    monkeypatch.setattr(asking, "SLICE", 4)
 
 
 def kept_lines(out: Path) -> list[dict]:

@@ -4,48 +4,19 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
-from typing import Any
 
 import pytest
+from tiny_family import score, tiny_family
 
 from kwen.errors import UserError
-from kwen.family.artifact import Manifest
 from kwen.family.figures import Curve, Dot, curves, dots, lineage
 from kwen.family.page import render
 from kwen.family.report import POINTS, collect, metric_of, read_curve
 
 
-def score(metric: str, value: float, **parts: Any) -> dict[str, Any]:
-    flexible = {f"{metric}_flexible": value, f"{metric}_flexible_stderr": 0.01}
-    return {metric: value, f"{metric}_stderr": 0.01, **flexible, "n": 300, **parts}
-
-
 @pytest.fixture
 def folders(tmp_path: Path) -> dict[str, Path]:
-    """A family of three artifacts as folders: shards, base with its curve, evals with scores and samples."""
-    training = {"parameters": 3_400_000, "steps": 30, "tokens": 7_900_000, "epochs": 1.5, "loss": 2.0}
-    made: list[tuple[str, str, dict[str, str], dict[str, Any]]] = [
-        ("shards", "shards", {}, {"train": {"tokens": 1000, "bytes_per_token": 3.8}}),
-        ("base", "base", {"shards": "x"}, training),
-        ("evals", "evals", {"shards": "x", "base": "y"}, {"scores": {"base": {"perplexity": 1.2}}}),
-    ]
-    for name, stage, inputs, metrics in made:
-        (tmp_path / name).mkdir()
-        record = {"wall_s": 12.5, "started": "2030-01-01T00:00:00+0000", "machine": "Linux", "run": "/secret/place"}
-        Manifest(name, stage, 1, "ab" * 32, inputs, {}, 0, {}, metrics, record).write(tmp_path / name)
-    steady = {"grad_norm": 1.0, "lr": 0.01, "mfu": 0.3}
-    rows = [{"step": i, "loss": 5 - i / 500, "tokens_per_s": 100.0 + i, **steady} for i in range(1, 1001)]
-    (tmp_path / "base" / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    parts = {"by_language": {"en": score("accuracy", 0.9), "zh": score("accuracy", 0.8)}}
-    scores = {
-        "base": {"perplexity": score("bits_per_byte", 1.2, by_source={"<b>books</b>": score("bits_per_byte", 1.3)})},
-        "chat-sft": {"nanoworld-facts": score("accuracy", 0.9, ended=1.0, baseline_accuracy=0.4, **parts)},
-    }
-    (tmp_path / "evals" / "scores.json").write_text(json.dumps(scores))
-    sample = {"model": "chat-sft", "task": "nanoworld-facts", "id": "1", "language": "zh", "correct": True}
-    sample |= {"question": "谁？<script>alert(1)</script>", "answer": "米拉", "reference": "米拉"}
-    (tmp_path / "evals" / "samples.json").write_text(json.dumps([sample]))
-    return {name: tmp_path / name for name in ("shards", "base", "evals", "absent")}
+    return tiny_family(tmp_path)
 
 
 class Page(HTMLParser):
@@ -76,27 +47,8 @@ def test_the_page_is_self_contained_knows_light_and_dark_and_escapes_what_models
     assert "/secret/place" not in text
     assert "prefers-color-scheme:dark" in text and 'name="viewport"' in text
     drawn = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
-    assert len(drawn) == 6  # lineage, three curves, bits a byte, questions
+    assert len(drawn) == 9  # lineage, three curves, bits a byte, questions, and published: radar, tokenizers, win and loss
     assert not re.search(r"#[0-9a-f]{6}\b", "".join(drawn)), "a colour that does not change with the page"
-
-
-def test_tools_interpreter_code_and_maths_have_tables_of_their_own(folders: dict[str, Path]) -> None:
-    kinds = {kind: score("accuracy", 0.25) for kind in ("one", "two", "missing", "maths", "plot-easy", "plot-hard", "general")}
-    measured = ("tool_selection", "arguments_exact", "false_positive", "valid_calls", "executable", "executable_plots")
-    figures = {name: 0.75 for name in measured} | {f"{name}_stderr": 0.02 for name in measured}
-    both = score("accuracy", 0.5, by_kind=kinds) | figures
-    scores = json.loads((folders["evals"] / "scores.json").read_text())
-    scores["chat"] = {"nanoworld-facts": score("accuracy", 0.9), "nanoworld-tools": both, "nanoworld-interpreter": both}
-    scores["code-chat"] = {"nanoworld-code-1": score("accuracy", 0.81), "humaneval": score("pass@1", 0.12)}
-    scores["math-chat"] = {"nanoworld-equations": score("accuracy", 0.62)}
-    (folders["evals"] / "scores.json").write_text(json.dumps(scores))
-    text = render(collect("tiny", "", 0, folders), "name: tiny\n")
-    sections = {part.partition("</h2>")[0]: part for part in text.split("<section><h2>")[1:]}
-    assert {"Tool use", "Code interpreter", "Code", "Mathematics"} < set(sections)
-    assert "75.0 ± 2.0 %" in sections["Tool use"] and sections["Tool use"].count("25.0 ± 1.0 %") == 3
-    assert sections["Code interpreter"].count("75.0 ± 2.0 %") == 2 and "plots, hard" in sections["Code interpreter"]
-    assert "81.0 ± 1.0 %" in sections["Code"] and "12.0 ± 1.0 %" in sections["Code"] and "62.0" in sections["Mathematics"]
-    assert not re.search("equations|tools|code-1", sections["Questions"]) and "kwen chat runs/tiny/chat<" in text
 
 
 def test_two_runs_differ_only_where_times_are(folders: dict[str, Path]) -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 from tiny_chat import make_chat
 
+from kwen.corpus.pipeline import CorpusConfig, build
+from kwen.family.artifact import Manifest
 from kwen.family.graph import Job
 from kwen.family.launch import Launcher
 from kwen.family.recipe import EvalsConfig
@@ -47,3 +49,20 @@ def test_two_ranks_leave_the_files_of_one_and_kept_scores_stand(models: dict[str
     kept.write_text(json.dumps(json.loads(kept.read_text()) | {"n": 77}))
     again, _ = evals(models, tmp_path / "one", Launcher(1))
     assert again["n"] == {"nanoworld-facts": 77, "nanoworld-reading": 5}
+
+
+def test_training_text_and_held_out_text_are_measured(models: dict[str, Path], tmp_path: Path) -> None:
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    sources = [{"kind": "nanoworld", "count": 200, "held_out_count": 12}]
+    build(CorpusConfig.model_validate({"sources": sources}), 0, corpus)
+    Manifest("corpus", "corpus", 1, "key", {}, {"corpus": {"sources": sources}}, 0, {}, {}).write(corpus)
+    metrics, files = evals({"released": models["released"], "corpus": corpus}, tmp_path / "run", Launcher(1))
+    contamination, compression = (json.loads(files[f"out/{name}.json"]) for name in ("contamination", "compression"))
+    assert list(contamination["artifacts"]) == ["corpus"] and list(contamination["artifacts"]["corpus"]) == TASKS
+    items = sum(counts["items"] for counts in contamination["artifacts"]["corpus"].values())
+    assert metrics["contamination"]["corpus"]["items"] == items == 600
+    assert compression["reference"] == "own" and compression["tokenizers"] == {"own": {"vocabulary": 700}}
+    tokens = sum(counts["tokens"]["own"] for counts in compression["languages"].values())
+    perplexity = json.loads(files["out/scores.json"])["released"]["perplexity"]
+    assert (tokens, set(compression["languages"])) == (perplexity["tokens"], set(perplexity["by_language"]))

@@ -14,7 +14,6 @@ from pydantic import ValidationError
 
 from kwen.errors import UserError
 from kwen.nanoworld.tool_dialogues import tool_documents
-from kwen.text.comparison import compare
 from kwen.text.patterns import copying_pattern, is_copying
 from kwen.text.tokenizer import Tokenizer
 from kwen.text.tokenizer_training import TokenizerConfig, train
@@ -164,16 +163,3 @@ def test_no_text_is_a_users_mistake(tmp_path: Path, pattern: str) -> None:
         with pytest.raises(UserError, match="no text"):
             train(iter(texts), TokenizerConfig(vocab_size=300, extra_tokens=1, pattern=pattern), tmp_path / "out")  # type: ignore[arg-type]
         assert not (tmp_path / "out").exists()
-
-
-def test_tokenizers_are_compared_on_the_same_text(trained_folders: dict[str, Path]) -> None:
-    tokenizers = {name: Tokenizer.load(folder) for name, folder in trained_folders.items()}
-    rows = compare(tokenizers, {"en": ["Mara walked to the old town"] * 3, "zh": iter(["她说那里很好。"])})
-    assert [(row.group, row.tokenizer, row.documents) for row in rows] == [
-        ("en", "report", 3), ("en", "copying", 3), ("zh", "report", 1), ("zh", "copying", 1)
-    ]  # fmt: skip
-    assert rows[0].ratio == 1 and rows[1].ratio == rows[1].tokens / rows[0].tokens
-    assert rows[0].bytes == 3 * len("Mara walked to the old town")
-    assert rows[0].bytes_per_token == rows[0].bytes / rows[0].tokens
-    with pytest.raises(UserError, match="empty"):
-        compare(tokenizers, {"empty": []})

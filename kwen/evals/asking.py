@@ -1,0 +1,167 @@
+"""Asking a model: an item's prompt as tokens, with as many shots as fit, and the answers of all items, a slice at a time."""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, cast
+
+from kwen.engine.acting import Asked, act
+from kwen.engine.chat_prompt import UNCUT, ChatPrompt
+from kwen.engine.language_model import LanguageModel
+from kwen.errors import UserError
+from kwen.evals.generations import Answer, KeptAnswers
+from kwen.evals.task import Item, Task
+from kwen.progress import Progress
+from kwen.text.messages import Message
+
+SLICE = 256
+"""Items that are asked, judged and kept at a time: as many as the engine runs side by side."""
+Judge = Callable[[Task, Sequence[Item], Sequence[str]], list[Answer]]
+
+
+@dataclass(frozen=True)
+class _Reply:
+    """An answer's text, the tokens of its prompt, how it ended, and the shots that it was shown."""
+
+    text: str
+    prompt_tokens: int
+    finish_reason: str | None
+    shots: int
+
+
+def ask(
+    lm: LanguageModel,
+    task: Task,
+    items: Sequence[Item],
+    seed: int,
+    judge: Judge,
+    kept: KeptAnswers | None,
+    progress: Callable[[float], None],
+) -> dict[str, Answer]:
+    """The judged answers of all `items` by id: those kept already, and the rest asked for slice by slice, each kept before the
+    next; `progress` is told the share that is done."""
+    answers = {} if kept is None else dict(kept.answers)
+    pending = [item for item in items if item.id not in answers]
+    for begin in range(0, len(pending), SLICE):
+        asked = pending[begin : begin + SLICE]
+        before = len(items) - len(pending) + begin
+
+        def ended(done: float, total: float, **facts: float | str) -> None:
+            share = (before + done / max(total, 1.0) * len(asked)) / len(items)  # noqa: B023 (called before the next slice)
+            progress(share)
+
+        ended(0, len(asked))
+        replies = _replies(lm, task, asked, seed, ended)
+        judged = [
+            replace(
+                answer,
+                prompt_tokens=reply.prompt_tokens,
+                finish_reason=reply.finish_reason,
+                shots=reply.shots if item.shots else None,
+            )
+            for item, answer, reply in zip(asked, judge(task, asked, [reply.text for reply in replies]), replies, strict=True)
+        ]
+        if kept is not None:
+            kept.append(judged)
+        answers |= {answer.id: answer for answer in judged}
+    progress(1.0)
+    return answers
+
+
+def prompt_ids(lm: LanguageModel, prompt: Sequence[Mapping[str, Any]] | str, answer: int, where: str) -> list[int]:
+    """A prompt as the model reads it, whole: messages under its chat template, text as it is.
+
+    Raises UserError, naming `where`, for one that leaves less than `answer` tokens of the model's context: an evaluation
+    never cuts a prompt.
+    """
+    if isinstance(prompt, str):
+        token_ids = lm.tokenizer.bos_ids + lm.tokenizer.encode(prompt)
+    else:
+        token_ids = ChatPrompt(lm.tokenizer, lm.tokenizer.chat_template).token_ids(prompt, room=UNCUT)
+    context = lm.config.max_position_embeddings
+    if len(token_ids) + answer > context:
+        raise UserError(
+            f"{where} takes {len(token_ids)} tokens and its answer up to {answer}, but the model's context "
+            f"is {context}; evaluate a model with a longer context"
+        )
+    return token_ids
+
+
+def fitting_prompt(lm: LanguageModel, item: Item, answer: int, where: str) -> tuple[str | list[Message], int]:
+    """What `item` asks with as many of its shots as leave `answer` tokens of the model's context, and how many those are.
+
+    Raises UserError where it does not fit without any.
+    """
+    for shots in range(len(item.shots), 0, -1):
+        prompt = _with_shots(item, shots)
+        try:
+            prompt_ids(lm, prompt, answer, where)
+        except UserError:
+            continue
+        return prompt, shots
+    prompt = _with_shots(item, 0)
+    prompt_ids(lm, prompt, answer, where)
+    return prompt, 0
+
+
+def _with_shots(item: Item, count: int) -> str | list[Message]:
+    if isinstance(item.prompt, str):
+        return item.opening + "".join(str(shot) for shot in item.shots[:count]) + item.prompt
+    opening: list[Message] = [{"role": "system", "content": item.opening}] if item.opening else []
+    return [*opening, *(message for shot in item.shots[:count] for message in cast(list[Message], shot)), *item.prompt]
+
+
+def _replies(lm: LanguageModel, task: Task, asked: Sequence[Item], seed: int, progress: Progress) -> list[_Reply]:
+    """One reply for each item: a text, the JSON of a conversation with tools, or the JSON of its choices' loglikelihoods."""
+    if task.kind == "choices":
+        return _choices(lm, task, asked, progress)
+    if (respond := task.respond) is not None:
+        opened = [Asked(cast(list[Message], item.prompt), item.tools) for item in asked]
+        acted = act(
+            lm, opened, lambda index, said: respond(asked[index], said), task.turns, seed=seed, progress=progress, **task.settings
+        )
+        return [
+            _Reply(json.dumps(one.messages, ensure_ascii=False), one.prompt_tokens, one.finish_reason, 0) for one in acted
+        ]
+    room = task.settings["max_new_tokens"]
+    raw = task.base_prompt if lm.chat_template is None else None
+    prompts, shots = [], []
+    for item in asked:
+        where = f"{task.name}: item {item.id}"
+        prompt, shown = (raw(item), 0) if raw else fitting_prompt(lm, item, room, where)
+        prompts.append(prompt_ids(lm, prompt, room, where))
+        shots.append(shown)
+    settings = dict(task.settings) | ({"stop": list(task.base_stop)} if raw and task.base_stop else {})
+    completions = lm.generate(prompts, seed=seed, progress=progress, **settings)
+    return [
+        _Reply(completion.text, len(prompt), completion.finish_reason, shown)
+        for completion, prompt, shown in zip(completions, prompts, shots, strict=True)
+    ]
+
+
+def _choices(lm: LanguageModel, task: Task, asked: Sequence[Item], progress: Progress) -> list[_Reply]:
+    encode, bos = lm.tokenizer.encode, lm.tokenizer.bos_ids
+    pairs: list[tuple[list[int], list[int]]] = []
+    shots = []
+    for item in asked:
+        longest = 1 + max(len(encode(choice)) for choice in item.choices)
+        prompt, shown = fitting_prompt(lm, item, longest + 1, f"{task.name}: item {item.id}")
+        pairs += [_split(bos, encode, str(prompt), choice) for choice in item.choices]
+        shots.append(shown)
+    found = lm.loglikelihoods(pairs, progress)
+    replies, place = [], 0
+    for item, shown in zip(asked, shots, strict=True):
+        told = found[place : place + len(item.choices)]
+        text = json.dumps({"loglikelihoods": [round(one, 6) for one, _ in told], "greedy": [greedy for _, greedy in told]})
+        replies.append(_Reply(text, len(pairs[place][0]), None, shown))
+        place += len(item.choices)
+    return replies
+
+
+def _split(bos: list[int], encode: Callable[[str], list[int]], context: str, choice: str) -> tuple[list[int], list[int]]:
+    """Context and choice as tokens: of the two together, those that the context alone does not have; white space that ends the
+    context begins the choice (lm-eval's way)."""
+    end = len(context.rstrip()) or len(context)
+    context, choice = context[:end], context[end:] + choice
+    before = bos + encode(context)
+    return before, (bos + encode(context + choice))[len(before) :] or encode(choice)
