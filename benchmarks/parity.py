@@ -138,7 +138,8 @@ def greedy(model: Transformer, prompt: list[int], count: int) -> tuple[list[int]
     fed, start, tokens, margin = prompt, 0, [], float("inf")
     for _ in range(count):
         positions, last = np.arange(start, start + len(fed)), np.array([len(fed) - 1])
-        logits = runner.forward(Step(np.array(fed), positions, np.array([0, len(fed)]), np.arange(blocks)[None], last))
+        starts, length = np.array([0, len(fed)]), np.array([start + len(fed)])
+        logits = runner.forward(Step(np.array(fed), positions, starts, np.arange(blocks)[None, None], last, length))
         best = logits.values[0].topk(2)
         margin = min(margin, float(best.values[0] - best.values[1]))
         tokens.append(int(best.indices[0]))

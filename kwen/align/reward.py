@@ -176,7 +176,7 @@ def score_rows(model: Transformer, rows: Sequence[Sequence[int]]) -> list[float]
         together, waiting = waiting[: max(1, _PASS_TOKENS // longest)], waiting[max(1, _PASS_TOKENS // longest) :]
         padded = torch.tensor([[*rows[index], *[0] * (longest - len(rows[index]))] for index in together], device=device)
         last = torch.tensor([len(rows[index]) - 1 for index in together], device=device)
-        hidden = model.hidden(padded)[torch.arange(len(together), device=device), last]
+        hidden = model.hidden(padded, lengths=last + 1)[torch.arange(len(together), device=device), last]
         for index, score in zip(together, model.scores(hidden).tolist(), strict=True):
             scores[index] = score
     return scores

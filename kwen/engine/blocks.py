@@ -1,11 +1,14 @@
-"""The blocks of the paged cache: who holds them, and which hold the beginning of a text that may come again.
+"""The blocks of the paged cache: who holds them, which positions of a sequence lie in them, and which hold the beginning of a
+text that may come again.
 
 Cached text is a tree: a node is one full block of tokens after its parent's, so a path from the root is a prefix. Keys are the
 tokens themselves under their parent's number, never a hash: two texts cannot be taken for each other. A block that nobody holds
 stays cached until its place is needed; the one unused for longest goes first, and the ends of texts before their beginnings.
+Texts of different RoPE bases (dynamic NTK's chunks) have keys that differ, so each chunk has a root of its own: 0, -1, -2, ...
 """
 
 from collections import OrderedDict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from kwen.engine.runner import BLOCK
@@ -26,11 +29,53 @@ class Match:
     pending: bool = False
 
 
+class Tables:
+    """The blocks of one sequence: a table for each group of layers, position p in block `groups[g][p // BLOCK]`.
+
+    windows: of each group. What no later query of a windowed group sees is given back; its place in the table stays.
+    """
+
+    def __init__(self, windows: Sequence[int | None]) -> None:
+        self.windows = windows
+        self.groups: list[list[int]] = [[] for _ in windows]
+        self._gone = [0] * len(windows)  # blocks given back, from the table's beginning on
+
+    def missing(self, tokens: int) -> int:
+        """Blocks that have to be taken so that there is room for `tokens` positions."""
+        return max(0, -(-tokens // BLOCK) - len(self.groups[0])) * len(self.groups)
+
+    def extend(self, blocks: list[int]) -> None:
+        """Put as many blocks as are `missing` to the ends of the tables."""
+        each = len(blocks) // len(self.groups)
+        for number, table in enumerate(self.groups):
+            table += blocks[number * each : (number + 1) * each]
+
+    def unseen(self, position: int) -> list[int]:
+        """Take out the blocks that no query at `position` or later sees."""
+        blocks: list[int] = []
+        for number, window in enumerate(self.windows):
+            if window is not None:
+                gone = max(self._gone[number], (position - window + 1) // BLOCK)
+                blocks += self.groups[number][self._gone[number] : gone]
+                self._gone[number] = gone
+        return blocks
+
+    def held(self) -> list[int]:
+        """All blocks that were not given back."""
+        return [block for gone, table in zip(self._gone, self.groups, strict=True) for block in table[gone:]]
+
+
+def most_blocks(windows: Sequence[int | None], tokens: int, chunk: int) -> int:
+    """The most blocks that a sequence of so many tokens holds at once if `chunk` tokens go through in one pass at most."""
+    whole = -(-tokens // BLOCK)
+    return sum(whole if window is None else min(whole, -(-(window + chunk) // BLOCK) + 1) for window in windows)
+
+
 class BlockPool:
-    """`count` blocks, numbers 0 to count - 1; grows by `grow`."""
+    """`count` blocks, numbers 0 to count - 1; grows by `grow`. most_held: so many were in use at once."""
 
     def __init__(self, count: int = 0) -> None:
-        self.count = count
+        self.count, self.most_held = count, 0
         self._fresh = 0  # blocks from here on were never used
         self._free: list[int] = []
         self._holders: dict[int, int] = {}
@@ -70,6 +115,7 @@ class BlockPool:
                 self._forget(block)
             self._holders[block] = 1
             blocks.append(block)
+        self.most_held = max(self.most_held, len(self._holders))
         return blocks
 
     def hold(self, block: int) -> None:
@@ -93,9 +139,9 @@ class BlockPool:
             else:
                 self._free.append(block)
 
-    def match(self, prompt: list[int]) -> Match:
-        """The longest cached beginning of `prompt`; one token at least is left to compute."""
-        found = Match()
+    def match(self, prompt: list[int], root: int = ROOT) -> Match:
+        """The longest cached beginning of `prompt` below `root`; one token at least is left to compute."""
+        found = Match(node=root)
         whole = _whole(prompt)
         for number in range(whole):
             key = (found.node, tuple(prompt[number * BLOCK : (number + 1) * BLOCK]))

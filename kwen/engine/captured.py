@@ -2,7 +2,7 @@
 
 Shapes are padded to powers of two, in sequences and in blocks of the longest one, so a few graphs serve all steps. Where there
 is no CUDA the same function runs on the same padded inputs.
-Legend: B sequences, W blocks of a table, V vocabulary.
+Legend: B sequences, G groups of layers, W blocks of a table, V vocabulary.
 """
 
 from collections.abc import Callable
@@ -12,14 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-Decode = Callable[[Tensor, Tensor, Tensor, Tensor], Tensor]
-"""Logits (B, V) of token ids (B, 1), positions (B, 1), the blocks that are written (B, 1), and tables (B, W)."""
+from kwen.engine.runner import BLOCK, Step
+
+Decode = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], Tensor]
+"""Logits (B, V) of token ids (B, 1), positions (B, 1), the blocks that are written (G, B, 1), tables (G, B, W), lengths (B,)."""
 _WARM_UPS = 2  # passes before recording, in which kernels are compiled and libraries take their memory
 
 
 @dataclass
 class _Recorded:
-    inputs: tuple[Tensor, Tensor, Tensor, Tensor]
+    inputs: tuple[Tensor, Tensor, Tensor, Tensor, Tensor]
     graph: torch.cuda.CUDAGraph | None
     logits: Tensor | None
 
@@ -29,23 +31,24 @@ class CapturedSteps:
 
     def __init__(self, decode: Decode, device: torch.device) -> None:
         self._decode, self._device = decode, device
-        self._recorded: dict[tuple[int, int], _Recorded] = {}
+        self._recorded: dict[tuple[int, int, int], _Recorded] = {}
 
     def forget(self) -> None:
         """Record anew: weights or the cache have moved."""
         self._recorded.clear()
 
-    def run(self, token_ids: np.ndarray, positions: np.ndarray, written: np.ndarray, tables: np.ndarray, spare: int) -> Tensor:
-        """Logits (B, V), valid until the next step; padding goes to the block `spare`."""
-        B, W = tables.shape
-        shape = (_power_of_two(B), _power_of_two(W))
+    def run(self, step: Step, spare: int) -> Tensor:
+        """Logits (B, V) of a step of one token a sequence, valid until the next one; padding goes to the block `spare`."""
+        G, B, W = step.tables.shape
+        shape = (G, _power_of_two(B), _power_of_two(W))
         recorded = self._recorded.get(shape)
         if recorded is None:
             recorded = self._recorded[shape] = self._empty(*shape)
-        given = (token_ids[:, None], positions[:, None], written[:, None], tables)
-        for target, values, padding in zip(recorded.inputs, given, (0, 0, spare, spare), strict=True):
+        written = step.tables[:, np.arange(B), step.positions // BLOCK]
+        given = (step.token_ids[:, None], step.positions[:, None], written[:, :, None], step.tables, step.lengths)
+        for target, values, padding in zip(recorded.inputs, given, (0, 0, spare, spare, 1), strict=True):
             padded = np.full(tuple(target.shape), padding, dtype=np.int64)
-            padded[:B, : values.shape[1]] = values
+            padded[tuple(map(slice, values.shape))] = values
             target.copy_(torch.from_numpy(padded), non_blocking=True)
         if self._device.type != "cuda":
             return self._decode(*recorded.inputs)[:B]
@@ -55,10 +58,10 @@ class CapturedSteps:
         recorded.graph.replay()
         return recorded.logits[:B]
 
-    def _empty(self, B: int, W: int) -> _Recorded:
-        shapes = ((B, 1), (B, 1), (B, 1), (B, W))
-        tokens, positions, written, tables = (torch.zeros(shape, dtype=torch.long, device=self._device) for shape in shapes)
-        return _Recorded((tokens, positions, written, tables), None, None)
+    def _empty(self, G: int, B: int, W: int) -> _Recorded:
+        shapes = ((B, 1), (B, 1), (G, B, 1), (G, B, W), (B,))
+        one, two, three, four, five = (torch.zeros(shape, dtype=torch.long, device=self._device) for shape in shapes)
+        return _Recorded((one, two, three, four, five), None, None)
 
     def _record(self, recorded: _Recorded) -> None:
         """Writing a token's key and value twice leaves the cache as it is, so the warm-up is done on the step itself."""

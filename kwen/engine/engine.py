@@ -14,7 +14,7 @@ from torch import Tensor
 
 from kwen.engine import native_runner
 from kwen.engine.adjustments import adjust
-from kwen.engine.blocks import BlockPool
+from kwen.engine.blocks import BlockPool, Tables, most_blocks
 from kwen.engine.completion import PromptLogprob, TopLogprobs
 from kwen.engine.constrain_matcher import allowed_tokens
 from kwen.engine.request import Request
@@ -23,6 +23,7 @@ from kwen.engine.sampler import SamplingBatch, sample
 from kwen.engine.scheduler import Chunk, Scheduler
 from kwen.engine.torch_runner import TorchRunner
 from kwen.errors import UserError
+from kwen.model.attention import CacheLayout
 from kwen.model.transformer import Transformer
 
 CACHE_BYTES = 4 << 30
@@ -34,7 +35,10 @@ _NAN = "the model's logits are not numbers (NaN): its weights are damaged, or it
 
 @dataclass(frozen=True)
 class Statistics:
-    """Where an engine stands (waiting, running, slots, blocks, blocks_used) and what it has done since it began."""
+    """Where an engine stands (waiting, running, slots, blocks, blocks_used) and what it has done since it began.
+
+    rebased: how often a request was computed anew because it grew into dynamic NTK's next chunk. most_blocks_used: at once.
+    """
 
     waiting: int
     running: int
@@ -47,6 +51,8 @@ class Statistics:
     steps: int
     preemptions: int
     cancelled: int
+    rebased: int
+    most_blocks_used: int
 
 
 class Engine:
@@ -72,7 +78,9 @@ class Engine:
         self.slots = slots
         self.capacity = max(1, cache_bytes // self.runner.block_bytes)
         self._pool = BlockPool()
-        self._scheduler = Scheduler(self._pool, slots, prefill_tokens)
+        self.windows = CacheLayout.of(model.config).windows
+        trained_length = self.config.trained_length if self.config.use_dynamic_ntk else None
+        self._scheduler = Scheduler(self._pool, slots, prefill_tokens, self.windows, trained_length)
         self._sampled: list[Request] = []
         self._sampling = SamplingBatch([])
         self._prompt_tokens = self._generated_tokens = self._steps = self._cancelled = 0
@@ -93,6 +101,7 @@ class Engine:
         return Statistics(
             len(scheduler.waiting), len(scheduler.running), self.slots, self._pool.count, self._pool.held, self._prompt_tokens,
             scheduler.cached_tokens, self._generated_tokens, self._steps, scheduler.preemptions, self._cancelled,
+            scheduler.rebased, self._pool.most_held,
         )  # fmt: skip
 
     def check(self, request: Request) -> None:
@@ -113,9 +122,10 @@ class Engine:
                 f"{where}: {len(prompt)} tokens of prompt and {asked} to generate exceed the "
                 f"model's context of {context}; shorten the prompt or lower max_new_tokens"
             )
-        if _blocks(request) > self.capacity:
+        if self._blocks(request) > self.capacity:
+            held = self.capacity // len(self.windows) * BLOCK
             raise UserError(
-                f"{where}: {len(prompt)} tokens of prompt and {asked} to generate exceed the {self.capacity * BLOCK} that the "
+                f"{where}: {len(prompt)} tokens of prompt and {asked} to generate exceed the {held} that the "
                 "cache of keys and values holds; shorten the prompt, lower max_new_tokens, or give the cache more bytes"
             )
 
@@ -127,8 +137,12 @@ class Engine:
             request.constrain(self.config.vocab_size)
         self._prompt_tokens += sum(len(request.prompt) for request in requests)
         self._scheduler.add(requests)
-        largest = nlargest(self.slots, map(_blocks, [*self._scheduler.running, *self._scheduler.waiting]))
+        largest = nlargest(self.slots, map(self._blocks, [*self._scheduler.running, *self._scheduler.waiting]))
         self.reserve(sum(largest) + self.slots)
+
+    def _blocks(self, request: Request) -> int:
+        """The most blocks that it can come to hold."""
+        return most_blocks(self.windows, _total(request), self._scheduler.prefill_tokens)
 
     def reserve(self, blocks: int) -> None:
         """Give the cache room for `blocks` blocks now, as far as `cache_bytes` goes."""
@@ -150,21 +164,27 @@ class Engine:
             self._pool.clear()
         B, T = token_ids.shape
         out = torch.empty(B, T, self.config.vocab_size)
-        needed = -(-T // BLOCK)
+        needed = most_blocks(self.windows, T, _LOGITS_TOKENS)
         self.reserve(needed)
-        blocks = self._pool.take(needed)
-        if blocks is None:
-            raise UserError(f"logits: {T} tokens exceed the {self.capacity * BLOCK} that the cache of keys and values holds")
-        try:
-            for row in range(B):
+        if needed > self.capacity:
+            held = self.capacity // len(self.windows) * BLOCK
+            raise UserError(f"logits: {T} tokens exceed the {held} that the cache of keys and values holds")
+        for row in range(B):
+            tables = Tables(self.windows)
+            try:
                 for first in range(0, T, _LOGITS_TOKENS):
                     positions = np.arange(first, min(first + _LOGITS_TOKENS, T), dtype=np.int32)
                     count = len(positions)
+                    blocks = self._pool.take(tables.missing(first + count))
+                    assert blocks is not None
+                    tables.extend(blocks)
                     tokens = token_ids[row, first : first + count].numpy().astype(np.int32)
-                    step = Step(tokens, positions, np.array([0, count]), np.array([blocks]), np.arange(count))
+                    of_groups = np.array(tables.groups)[:, None]
+                    step = Step(tokens, positions, np.array([0, count]), of_groups, np.arange(count), np.array([T]))
                     out[row, first : first + count] = self.runner.forward(step).values
-        finally:
-            self._pool.release(blocks)
+                    self._pool.release(tables.unseen(first + count))
+            finally:
+                self._pool.release(tables.held())
         return out
 
     def cancel(self, request: Request) -> None:
@@ -202,8 +222,8 @@ class Engine:
         """The chunks as one ragged batch; and of each request that wants logits, the number of its first row."""
         counts = [len(chunk.tokens) for chunk in chunks]
         starts = [0, *accumulate(counts)]
-        tables = [self._scheduler.running[chunk.request].blocks for chunk in chunks]
-        width = max(map(len, tables))
+        tables = [self._scheduler.running[chunk.request].tables.groups for chunk in chunks]
+        width = max(len(groups[0]) for groups in tables)
         rows: list[int] = []
         first_row: dict[Request, int] = {}
         for chunk, start, count in zip(chunks, starts, counts, strict=False):
@@ -215,8 +235,9 @@ class Engine:
             np.fromiter((token for chunk in chunks for token in chunk.tokens), dtype=np.int32, count=starts[-1]),
             np.concatenate([np.arange(chunk.start, chunk.start + len(chunk.tokens), dtype=np.int32) for chunk in chunks]),
             np.array(starts, dtype=np.int32),
-            np.array([table + [0] * (width - len(table)) for table in tables], dtype=np.int32),
+            np.array([[one + [0] * (width - len(one)) for one in group] for group in zip(*tables, strict=True)], dtype=np.int32),
             np.array(rows, dtype=np.int32),
+            np.array([chunk.request.length for chunk in chunks], dtype=np.int32),
         )
         return step, first_row
 
@@ -300,6 +321,8 @@ class Engine:
             if asked is None or not _in_prompt(chunk):
                 continue
             told, named = request.prompt_logprobs, request.params.prompt_logprobs_from
+            if len(told) == len(request.prompt) - named:  # all were told before it had to begin again
+                continue
             if not told and not named:
                 told.append(PromptLogprob(request.prompt[0], None, []))
             first = max(chunk.start, request.told_from)
@@ -333,10 +356,6 @@ def _wanted(chunk: Chunk) -> int:
 
 def _total(request: Request) -> int:
     return len(request.prompt) + request.params.max_new_tokens
-
-
-def _blocks(request: Request) -> int:
-    return -(-_total(request) // BLOCK)
 
 
 def _select(logits: Logits, rows: Sequence[int]) -> Logits:

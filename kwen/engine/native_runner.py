@@ -15,8 +15,9 @@ from torch import Tensor, nn
 
 from kwen.engine.native_library import library
 from kwen.engine.runner import BLOCK, CACHE_DTYPES, CacheDtype, Logits, Step
+from kwen.model.attention import CacheLayout
 from kwen.model.quantize import Int8Linear, QuantizedLinear
-from kwen.model.rope import rotation
+from kwen.model.rope import chunk_of, logn_scale, rotation
 from kwen.model.transformer import Block, RMSNorm, Transformer
 
 _FLOAT32, _BFLOAT16, _INT8, _INT4 = range(4)
@@ -35,6 +36,7 @@ class _Layer(ctypes.Structure):
     _fields_ = [
         *((name, _Matrix) for name in ("qkv", "value", "out", "gate_up", "down")),
         *((name, _POINTER) for name in ("attention_norm", "mlp_norm", "q_norm", "k_norm")),
+        *((name, ctypes.c_int32) for name in ("window", "group")),
     ]
 
 
@@ -50,7 +52,7 @@ class _Model(ctypes.Structure):
 class _Step(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("threads", "tokens", "sequences", "table_stride", "rows", "logits_stride")),
-        *((name, _POINTER) for name in ("token_ids", "positions", "starts", "tables", "row_tokens", "cos", "sin")),
+        *((name, _POINTER) for name in ("token_ids", "positions", "starts", "tables", "row_tokens", "cos", "sin", "query_scale")),
         *((name, _POINTER) for name in ("keys", "values", "key_scales", "value_scales", "logits", "best", "most", "log_sum")),
     ]
 
@@ -77,16 +79,17 @@ class NativeRunner:
         self._cache_kind, self._cache_dtype = list(CACHE_DTYPES).index(kept), CACHE_DTYPES[kept]
         config = model.config
         self._head_dim = -(-config.head_dim // 16) * 16
+        self._layout = CacheLayout.of(config)
         self._shape = (config.num_key_value_heads, self._head_dim * BLOCK)
         layer_bytes = 2 * config.num_key_value_heads * BLOCK * self._head_dim * self._cache_dtype.itemsize
         layer_bytes += 2 * config.num_key_value_heads * BLOCK * 4 * (self._cache_dtype == torch.int8)
-        self.block_bytes = layer_bytes * config.num_hidden_layers
+        self.block_bytes = layer_bytes * self._layout.depth
         self._blocks = 0
         self._keys: list[Tensor] = []
         self._values: list[Tensor] = []
         self._key_scales: list[Tensor] = []
         self._value_scales: list[Tensor] = []
-        self._cos = self._sin = torch.empty(0, config.head_dim // 2)
+        self._turns: dict[int, tuple[Tensor, Tensor]] = {}  # of each chunk of lengths: cos and sin (positions, E / 2)
         self._logits = torch.empty(0, -(-config.vocab_size // 16) * 16 + 16)  # rows not at the same place of a page
         self._best, self._most, self._log_sum = torch.empty(0, dtype=torch.int32), torch.empty(0), torch.empty(0)
         self._handle: int | None = None
@@ -111,16 +114,19 @@ class NativeRunner:
         """Make room for `blocks` blocks; what is in the cache stays."""
         if blocks <= self._blocks:
             return
-        layers = range(self._config.num_hidden_layers)
-        self._keys = [_grown(self._keys, n, (blocks, *self._shape), self._cache_dtype) for n in layers]
-        self._values = [_grown(self._values, n, (blocks, *self._shape), self._cache_dtype) for n in layers]
+        slots = range(self._layout.depth)
+        self._keys = [_grown(self._keys, n, (blocks, *self._shape), self._cache_dtype) for n in slots]
+        self._values = [_grown(self._values, n, (blocks, *self._shape), self._cache_dtype) for n in slots]
         if self._cache_dtype == torch.int8:
             scales = (blocks, self._config.num_key_value_heads, BLOCK)
-            self._key_scales = [_grown(self._key_scales, n, scales, torch.float32) for n in layers]
-            self._value_scales = [_grown(self._value_scales, n, scales, torch.float32) for n in layers]
+            self._key_scales = [_grown(self._key_scales, n, scales, torch.float32) for n in slots]
+            self._value_scales = [_grown(self._value_scales, n, scales, torch.float32) for n in slots]
         self._blocks = blocks
         stores = (self._keys, self._values, self._key_scales, self._value_scales)
-        self._pointers = [(_POINTER * max(1, len(store)))(*(tensor.data_ptr() for tensor in store)) for store in stores]
+        self._pointers = [
+            (_POINTER * len(self._layout.slot))(*(store[slot].data_ptr() for slot in self._layout.slot if store))
+            for store in stores
+        ]  # of each layer
 
     def copy_block(self, source: int, target: int) -> None:
         """Copy one block's keys and values."""
@@ -129,9 +135,11 @@ class NativeRunner:
 
     def forward(self, step: Step) -> Logits:
         """Extend the cache by the step's tokens and give the logits of its rows."""
-        positions = int(step.positions.max()) + 1
-        if positions > len(self._cos):
-            self._lengthen(positions)
+        config, positions = self._config, int(step.positions.max()) + 1
+        chunks = [chunk_of(length, config.trained_length) if config.use_dynamic_ntk else 0 for length in step.lengths.tolist()]
+        turns = {chunk: self._turn(chunk, positions) for chunk in {*chunks}}
+        angles = [np.array([turns[chunk][n].data_ptr() for chunk in chunks], dtype=np.uintp) for n in (0, 1)]  # cos, sin
+        scale = logn_scale(torch.from_numpy(step.positions), config.trained_length) if config.use_logn_attn else None
         rows = len(step.rows)
         if rows > len(self._logits):  # kept: new memory for each pass costs more than its product at small sizes
             self._logits = torch.empty(rows, self._logits.shape[1])
@@ -142,8 +150,9 @@ class NativeRunner:
             for array in (step.token_ids, step.positions, step.starts, step.tables, step.rows)
         ]
         call = _Step(
-            torch.get_num_threads(), len(step.token_ids), len(step.starts) - 1, step.tables.shape[1], rows, self._logits.shape[1],
-            *(array.ctypes.data for array in given), self._cos.data_ptr(), self._sin.data_ptr(),
+            torch.get_num_threads(), len(step.token_ids), len(step.starts) - 1, step.tables.shape[2], rows, self._logits.shape[1],
+            *(array.ctypes.data for array in given), *(array.ctypes.data for array in angles),
+            None if scale is None else scale.data_ptr(),
             *(ctypes.addressof(pointers) for pointers in self._pointers),
             self._logits.data_ptr(), self._best.data_ptr(), self._most.data_ptr(), self._log_sum.data_ptr(),
         )  # fmt: skip
@@ -159,17 +168,19 @@ class NativeRunner:
         self._kernels.kwen_product(ctypes.byref(matrix), len(x), _POINTER(rows.data_ptr()), _POINTER(out.data_ptr()))
         return out
 
-    def _lengthen(self, positions: int) -> None:
-        """Angles for more positions, twice as many each time."""
-        count = min(max(positions, 2 * len(self._cos), 512), max(self._config.max_position_embeddings, positions))
-        where = torch.arange(count)[None]
-        cos, sin = rotation(where, self._model.frequencies, self._model.rope_factor)
-        self._cos, self._sin = cos[0, 0].contiguous(), sin[0, 0].contiguous()
+    def _turn(self, chunk: int, positions: int) -> tuple[Tensor, Tensor]:
+        """Cos and sin (positions or more, E / 2) for sequences whose length lies in `chunk`; twice as many each time."""
+        held = len(self._turns[chunk][0]) if chunk in self._turns else 0
+        if positions > held:
+            count = min(max(positions, 2 * held, 512), max(self._config.max_position_embeddings, positions))
+            cos, sin = rotation(torch.arange(count)[None], self._model.frequencies[chunk], self._model.rope_factor)
+            self._turns[chunk] = cos[0, 0].contiguous(), sin[0, 0].contiguous()
+        return self._turns[chunk]
 
     def _pack(self) -> None:
         model, config = self._model, self._config
         self._kept: list[Any] = []  # what the kernels point to
-        layers = (_Layer * config.num_hidden_layers)(*(self._layer(block) for block in model.model.layers))  # type: ignore[arg-type]
+        layers = (_Layer * config.num_hidden_layers)(*map(self._layer, model.model.layers))  # type: ignore[arg-type]
         self._kept.append(layers)
         embedding = model.model.embed_tokens.weight.detach()
         kind = _BFLOAT16 if embedding.dtype == torch.bfloat16 else _FLOAT32
@@ -196,6 +207,7 @@ class NativeRunner:
             self._matrix([mlp.down_proj]),
             self._norm(block.input_layernorm), self._norm(block.post_attention_layernorm),
             self._norm(attention.q_norm), self._norm(attention.k_norm),
+            self._config.windows[attention.layer] or 0, self._layout.group[attention.layer],
         )  # fmt: skip
 
     def _norm(self, norm: RMSNorm | None) -> int | None:

@@ -1,6 +1,7 @@
 """What the scheduler asks of whatever computes the model: one pass over a ragged batch, and a cache in blocks.
 
-Legend: N new tokens of all sequences together, S sequences, R rows (tokens whose logits are wanted), V vocabulary.
+Legend: N new tokens of all sequences together, S sequences, G groups of layers, R rows (tokens whose logits are wanted), V
+vocabulary.
 """
 
 from dataclasses import dataclass
@@ -21,9 +22,10 @@ CACHE_DTYPES: dict[CacheDtype, torch.dtype] = {"float32": torch.float32, "bfloat
 class Step:
     """One pass: the new tokens of several sequences one after the other.
 
-    token_ids, positions: int32 (N,). starts: int32 (S + 1,), where each sequence's tokens begin, and N. tables: int32 (S,
-    blocks), the cache blocks of each sequence, position p in block p // BLOCK. rows: int32 (R,), the tokens whose logits are
-    wanted.
+    token_ids, positions: int32 (N,). starts: int32 (S + 1,), where each sequence's tokens begin, and N. tables: int32 (G, S,
+    blocks), the cache blocks of each sequence, position p in block p // BLOCK, for each group of the model's `CacheLayout`;
+    numbers of blocks that were given back can be anything. rows: int32 (R,), the tokens whose logits are wanted. lengths: int32
+    (S,), how long each sequence is that its logits are to be for, which decides dynamic NTK's base.
     """
 
     token_ids: np.ndarray
@@ -31,6 +33,7 @@ class Step:
     starts: np.ndarray
     tables: np.ndarray
     rows: np.ndarray
+    lengths: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -57,7 +60,8 @@ class Logits:
 class Runner(Protocol):
     """A model with a paged cache of keys and values.
 
-    block_bytes: memory of one block in all layers. batch_invariant: whether a row's logits have the same bits in any batch.
+    block_bytes: memory of one block in all layers of a group. batch_invariant: whether a row's logits have the same bits in any
+    batch.
     """
 
     block_bytes: int

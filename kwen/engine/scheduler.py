@@ -7,15 +7,23 @@
 A pass holds the next token of every request that is generating, and then up to `prefill_tokens` tokens of prompts, so a long
 prompt never holds up the others. First come, first served; a request whose prompt another is computing just now waits for it and
 shares it.
+
+With dynamic NTK the base of RoPE depends on the sequence's length, by chunks: T, 2 T, 4 T, ... tokens. A request that grows
+into the next chunk is re-based: it gives its blocks back and is computed anew with the new base, as after a preemption, so its
+logits are always those of a fresh prefill of the same text. (Released code keeps the old base and drifts.) A sequence that grows
+to n tokens computes less than 2 n again. Blocks are shared between requests of the same chunk alone.
+
+Layers with windows give blocks back as soon as no later query sees them; with them no prefixes are shared.
 """
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from kwen.engine.blocks import ROOT, BlockPool, Key
+from kwen.engine.blocks import ROOT, BlockPool, Key, Match, Tables, most_blocks
 from kwen.engine.request import Request
 from kwen.engine.runner import BLOCK
+from kwen.model.rope import chunk_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +41,11 @@ class Chunk:
 
 
 class Place:
-    """What a running request has of the cache: blocks, how many of its tokens are in them, and its nodes in the tree of
-    prefixes."""
+    """What a running request has of the cache: blocks, how many of its tokens are in them, the chunk of lengths that they are
+    for, and its nodes in the tree of prefixes."""
 
-    def __init__(self) -> None:
-        self.blocks: list[int] = []
+    def __init__(self, tables: Tables, chunk: int) -> None:
+        self.tables, self.chunk = tables, chunk
         self.computed = 0
         self.node = ROOT
         self.whole = 0  # blocks that the tree knows
@@ -46,13 +54,24 @@ class Place:
 
 
 class Scheduler:
-    """At most `slots` requests run at once, over the blocks of `pool`."""
+    """At most `slots` requests run at once, over the blocks of `pool`.
 
-    def __init__(self, pool: BlockPool, slots: int, prefill_tokens: int) -> None:
+    windows: of each group of layers. trained_length: T of dynamic NTK, None where it is off.
+    """
+
+    def __init__(
+        self,
+        pool: BlockPool,
+        slots: int,
+        prefill_tokens: int,
+        windows: Sequence[int | None] = (None,),
+        trained_length: int | None = None,
+    ) -> None:
         self.pool, self.slots, self.prefill_tokens = pool, slots, prefill_tokens
+        self.windows, self.trained_length = windows, trained_length
         self.waiting: deque[Request] = deque()
         self.running: dict[Request, Place] = {}
-        self.preemptions = 0
+        self.preemptions = self.rebased = 0
         self.cached_tokens = 0
         self._gave_way = False
 
@@ -63,17 +82,24 @@ class Scheduler:
     def remove(self, request: Request) -> None:
         """Take a request out, wherever it is; its blocks can be used again."""
         if request in self.running:
-            self.pool.release(self.running.pop(request).blocks)
+            self.pool.release(self.running.pop(request).tables.held())
         elif request in self.waiting:
             self.waiting.remove(request)
 
     def plan(self) -> list[Chunk]:
         """The next pass; empty if there is nothing to do."""
         chunks: dict[Request, Chunk] = {}
+        for request in reversed([*self.running]):
+            if self._chunk_of(request.length) != self.running[request].chunk:
+                self._give_back(request)
+                self.rebased += 1
         for request in [*self.running]:
             place = self.running.get(request)  # None: gave way to an earlier one
             if place is not None and request.length - place.computed == 1:
-                tokens = [request.token(place.computed), *request.guess()]
+                guesses = request.guess()
+                if self.trained_length is not None:  # what follows a guess has to have the same base
+                    guesses = guesses[: (self.trained_length << place.chunk) - request.length]
+                tokens = [request.token(place.computed), *guesses]
                 if not self._reach(request, place.computed + len(tokens)):
                     del tokens[1:]
                     if not self._make_room(request, place.computed + 1):
@@ -98,17 +124,20 @@ class Scheduler:
         place.computed = chunk.start + len(chunk.tokens) - chunk.guessed + accepted
         while place.announced and place.announced[0][0] <= place.computed:
             self.pool.computed(place.announced.popleft()[1])
+        if self._windowed:
+            self.pool.release(place.tables.unseen(place.computed))
+            return
         while (place.whole + 1) * BLOCK <= place.computed:
             tokens = chunk.request.tokens(place.whole * BLOCK, (place.whole + 1) * BLOCK)
-            place.node = self.pool.remember(place.node, tuple(tokens), place.blocks[place.whole])
+            place.node = self.pool.remember(place.node, tuple(tokens), place.tables.groups[0][place.whole])
             place.whole += 1
 
     def _admit(self, chunks: dict[Request, Chunk], room: int) -> None:
         deferred: list[Request] = []
         while self.waiting and len(self.running) < self.slots and room > 0:
             request = self.waiting.popleft()
-            tokens = request.shared
-            match = self.pool.match(tokens)
+            tokens, chunk = request.shared, self._chunk_of(request.length)
+            match = Match(node=-chunk) if self._windowed else self.pool.match(tokens, -chunk)
             if match.pending:
                 deferred.append(request)
                 continue
@@ -116,22 +145,25 @@ class Scheduler:
                 self.pool.hold(block)
             if match.tail is not None:
                 self.pool.hold(match.tail)  # until it is copied
-            needed = -(-request.length // BLOCK) - len(match.blocks)
+            place = Place(Tables(self.windows), chunk)
+            place.tables.extend(match.blocks)
+            most = most_blocks(self.windows, request.length, self.prefill_tokens) - len(match.blocks)
+            first = request.length if not self._windowed else min(request.length, room, request.chunk_limit)
             # a block to spare for each that runs, so that it does not have to give way at once
-            own = self.pool.take(needed) if needed + len(self.running) <= self.pool.available or not self.running else None
+            fits = most + len(self.running) <= self.pool.available or not self.running
+            own = self.pool.take(place.tables.missing(first)) if fits else None
             if own is None:
                 self.pool.release(match.blocks + ([match.tail] if match.tail is not None else []))
                 self.waiting.appendleft(request)
                 break
-            place = Place()
-            place.blocks = match.blocks + own
+            place.tables.extend(own)
             place.node, place.whole = match.node, len(match.blocks)
             place.computed = len(match.blocks) * BLOCK
             if match.tail is not None:
                 place.copy = (match.tail, own[0])
                 place.computed = len(tokens) - 1
-            else:
-                keys = self.pool.announce(tokens, place.blocks, match)
+            elif not self._windowed:
+                keys = self.pool.announce(tokens, place.tables.groups[0], match)
                 place.announced.extend((min((place.whole + n + 1) * BLOCK, len(tokens)), key) for n, key in enumerate(keys))
             request.admitted(place.computed)
             self.cached_tokens += place.computed
@@ -143,14 +175,12 @@ class Scheduler:
 
     def _reach(self, request: Request, tokens: int) -> bool:
         """Blocks for so many tokens of a running request, if there are any left."""
-        place = self.running[request]
-        missing = -(-tokens // BLOCK) - len(place.blocks)
-        if missing <= 0:
-            return True
-        blocks = self.pool.take(missing)
+        tables = self.running[request].tables
+        missing = tables.missing(tokens)
+        blocks = self.pool.take(missing) if missing else []
         if blocks is None:
             return False
-        place.blocks += blocks
+        tables.extend(blocks)
         return True
 
     def _make_room(self, request: Request, tokens: int) -> bool:
@@ -163,11 +193,21 @@ class Scheduler:
         return True
 
     def _preempt(self, request: Request) -> None:
-        place = self.running.pop(request)
-        self.pool.release(place.blocks)
-        self.waiting.appendleft(request)
+        self._give_back(request)
         self.preemptions += 1
         self._gave_way = True
+
+    def _give_back(self, request: Request) -> None:
+        """Let a request begin again: it is the next to be admitted."""
+        self.pool.release(self.running.pop(request).tables.held())
+        self.waiting.appendleft(request)
+
+    def _chunk_of(self, length: int) -> int:
+        return 0 if self.trained_length is None else chunk_of(length, self.trained_length)
+
+    @property
+    def _windowed(self) -> bool:
+        return self.windows != (None,)
 
 
 def _chunk(request: Request, start: int, count: int) -> Chunk:

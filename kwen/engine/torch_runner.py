@@ -60,9 +60,7 @@ class TorchRunner:
         """Extend the cache by the step's tokens and give the logits of its rows."""
         counts = np.diff(step.starts)
         if self._captured is not None and len(step.rows) == len(step.token_ids) == len(counts):
-            written = step.tables[np.arange(len(counts)), step.positions // BLOCK]
-            spare = self._cache.blocks - 1
-            return Logits.of(self._captured.run(step.token_ids, step.positions, written, step.tables, spare).float())
+            return Logits.of(self._captured.run(step, self._cache.blocks - 1).float())
         hidden_ND: Tensor | None = None
         for group in _groups(counts):
             hidden_BTD = self._group(step, group, int(counts[group].max()))
@@ -77,26 +75,26 @@ class TorchRunner:
     def _group(self, step: Step, group: list[int], longest: int) -> Tensor:
         """Hidden states (B, T, D) of some sequences, each padded on its right; padding's keys go to the last block."""
         tokens_BT = np.zeros((len(group), longest), dtype=np.int64)
-        positions_BT = np.zeros((len(group), longest), dtype=np.int64)
-        blocks_BT = np.full((len(group), longest), self._cache.blocks - 1, dtype=np.int64)
+        positions_BT = np.repeat(step.positions[step.starts[group], None], longest, axis=1).astype(np.int64)
+        blocks_GBT = np.full((len(step.tables), len(group), longest), self._cache.blocks - 1, dtype=np.int64)
         for row, sequence in enumerate(group):
             own = slice(step.starts[sequence], step.starts[sequence + 1])
             count = own.stop - own.start
             tokens_BT[row, :count] = step.token_ids[own]
             positions_BT[row, :count] = step.positions[own]
-            blocks_BT[row, :count] = step.tables[sequence, step.positions[own] // BLOCK]
+            blocks_GBT[:, row, :count] = step.tables[:, sequence, step.positions[own] // BLOCK]
         furthest = int(positions_BT.max()) // BLOCK + 1
-        tokens, positions, blocks, tables = (
-            torch.from_numpy(array).to(self._device)
-            for array in (tokens_BT, positions_BT, blocks_BT, step.tables[group, :furthest].astype(np.int64))
+        tokens, positions, blocks, tables, lengths = (
+            torch.from_numpy(array.astype(np.int64)).to(self._device)
+            for array in (tokens_BT, positions_BT, blocks_GBT, step.tables[:, group, :furthest], step.lengths[group])
         )
         view = self._view(self._cache, tables, positions, blocks)
-        return self._model.hidden(tokens, positions=positions, cache=view)
+        return self._model.hidden(tokens, positions=positions, cache=view, lengths=lengths)
 
-    def _decode(self, tokens: Tensor, positions: Tensor, written: Tensor, tables: Tensor) -> Tensor:
+    def _decode(self, tokens: Tensor, positions: Tensor, written: Tensor, tables: Tensor, lengths: Tensor) -> Tensor:
         """Logits (B, V) of one new token (B, 1) a sequence."""
         view = self._view(self._cache, tables, positions, written)
-        return self._model.project(self._model.hidden(tokens, positions=positions, cache=view)[:, 0])
+        return self._model.project(self._model.hidden(tokens, positions=positions, cache=view, lengths=lengths)[:, 0])
 
 
 def _groups(counts: np.ndarray) -> list[list[int]]:

@@ -139,7 +139,8 @@ def _row_nats(lm: LanguageModel, group: list[tuple[int, list[int], int]]) -> lis
         targets_BT[index, :end] = torch.tensor(token_ids[1:])
         counted_BT[index, end - predicted : end] = True
     device = next(lm.model.parameters()).device
-    hidden_BTD = lm.model.hidden(inputs_BT.to(device))
+    lengths_B = torch.tensor([len(token_ids) - 1 for _, token_ids, _ in group], device=device)
+    hidden_BTD = lm.model.hidden(inputs_BT.to(device), lengths=lengths_B)
     hidden_ND = hidden_BTD[counted_BT.to(device)]
     targets_N = targets_BT[counted_BT].to(device)
     nats_N = torch.empty(len(targets_N), dtype=torch.float64, device=device)

@@ -14,6 +14,7 @@ _CLASS_NAMES = {
     "llama": "LlamaForCausalLM",
 }
 _SCORING = "ForSequenceClassification"
+_MOST_LAYERS = 100_000  # of a file whose windows are to be listed
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,11 @@ class ModelConfig:
     The defaults are the report's architecture (section 2.3): untied embeddings, bias on q, k, v only, no q/k norm.
     `intermediate_size` is the real width of the feed-forward layer (Qwen-1's own file doubles it). `scores` makes a reward or
     value model: one number a token where the language model has logits.
+
+    Beyond the trained length, training-free (report sections 5.1 to 5.3), all off by default: `use_dynamic_ntk` stretches RoPE's
+    base by the chunk that a sequence's length lies in, `use_logn_attn` scales queries by their position, `attention_windows`
+    gives each layer the number of positions that a query sees, its own and those before it (None: all of them). `seq_length` is
+    the length that the weights were trained at, by default `max_position_embeddings`, which is as far as sequences may go.
     """
 
     vocab_size: int
@@ -64,6 +70,10 @@ class ModelConfig:
     initializer_range: float = 0.02
     model_type: ModelType = "qwen2"
     scores: bool = False
+    use_dynamic_ntk: bool = False
+    use_logn_attn: bool = False
+    attention_windows: tuple[int | None, ...] | None = None
+    seq_length: int | None = None
 
     def __post_init__(self) -> None:
         for name in ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads",
@@ -78,6 +88,39 @@ class ModelConfig:
             )
         if self.head_dim % 2:
             raise UserError(f"config: head_dim is {self.head_dim}; rotary embedding needs an even number")
+        self._check_long_context()
+
+    def _check_long_context(self) -> None:
+        for name in ("use_dynamic_ntk", "use_logn_attn"):
+            if not isinstance(getattr(self, name), bool):
+                raise UserError(f"config: {name} is {getattr(self, name)!r}; it must be true or false")
+        if self.seq_length is not None and not _is_count(self.seq_length):
+            raise UserError(f"config: seq_length is {self.seq_length!r}; it must be a positive whole number")
+        if self.use_dynamic_ntk and (self.rope_scaling is not None or self.head_dim == 2):
+            other = "rope_scaling" if self.rope_scaling is not None else "head_dim 2"
+            raise UserError(f"config: use_dynamic_ntk cannot be on with {other}; switch one of them off")
+        if self.use_logn_attn and self.trained_length < 2:
+            raise UserError("config: use_logn_attn needs a seq_length of 2 at least")
+        windows = self.attention_windows
+        if windows is None:
+            return
+        if not isinstance(windows, list | tuple) or not all(one is None or _is_count(one) for one in windows):
+            raise UserError(
+                f"config: attention_windows is {windows!r}; it must list a positive whole number or null for each layer"
+            )
+        if len(windows) != self.num_hidden_layers:
+            raise UserError(f"config: attention_windows lists {len(windows)} layers, the model has {self.num_hidden_layers}")
+        object.__setattr__(self, "attention_windows", tuple(windows) if any(windows) else None)
+
+    @property
+    def trained_length(self) -> int:
+        """The length T that the long-context switches refer to: tokens of the sequences that the weights were trained on."""
+        return self.seq_length or self.max_position_embeddings
+
+    @property
+    def windows(self) -> tuple[int | None, ...]:
+        """Of each layer, how many positions a query sees; None for all."""
+        return self.attention_windows or (None,) * self.num_hidden_layers
 
     @property
     def num_parameters(self) -> int:
@@ -104,8 +147,6 @@ class ModelConfig:
             raise UserError(f"config.json: model_type {model_type!r} is not supported; supported: qwen, qwen2, qwen3, llama")
         if values.get("hidden_act", "silu") != "silu":
             raise UserError(f"config.json: hidden_act {values['hidden_act']!r} is not supported; only silu is")
-        if values.get("use_sliding_window"):
-            raise UserError("config.json: use_sliding_window is on; sliding windows are not supported, only full attention is")
         required = ("vocab_size", "hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads")
         missing = [name for name in required if name not in values]
         if missing:
@@ -138,6 +179,10 @@ class ModelConfig:
                 initializer_range=float(values.get("initializer_range", 0.02)),
                 model_type=model_type,
                 scores=scores,
+                use_dynamic_ntk=values.get("use_dynamic_ntk", False),
+                use_logn_attn=values.get("use_logn_attn", False),
+                attention_windows=_windows_from_hf(values),
+                seq_length=values.get("seq_length"),
             )
         except UserError:
             raise
@@ -176,11 +221,37 @@ class ModelConfig:
             values |= {"use_sliding_window": False}
         else:
             values |= {"attention_bias": self.attention_output_bias}
+        switches = ("use_dynamic_ntk", "use_logn_attn", "attention_windows", "seq_length")
+        values |= {name: getattr(self, name) for name in switches if getattr(self, name)}
+        widths = {one for one in self.windows if one}
+        if len(widths) == 1 and model_type != "llama":  # what transformers can compute too
+            kinds = ["sliding_attention" if one else "full_attention" for one in self.windows]
+            values |= {"use_sliding_window": True, "sliding_window": widths.pop(), "layer_types": kinds}
         if model_type == "llama":
             values |= {"mlp_bias": self.mlp_bias}
         if self.scores:
             values |= {"id2label": {"0": "reward"}, "label2id": {"reward": 0}}
         return values
+
+
+def _is_count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 0 < value < 2**31
+
+
+def _windows_from_hf(values: Mapping[str, Any]) -> Any:
+    """Our own key, or what transformers makes of `use_sliding_window`: the layers from `max_window_layers` on, or those of
+    `layer_types`, share one window."""
+    if values.get("attention_windows") is not None or not values.get("use_sliding_window"):
+        return values.get("attention_windows")
+    if values["model_type"] == "llama":
+        raise UserError("config.json: use_sliding_window is on; llama has no sliding windows, only full attention is supported")
+    layers, first = values["num_hidden_layers"], values.get("max_window_layers", 28)
+    if not _is_count(layers) or layers > _MOST_LAYERS:
+        raise UserError(f"config: num_hidden_layers is {layers!r}; it must be a positive whole number, {_MOST_LAYERS} at most")
+    kinds = values.get("layer_types") or ["sliding_attention" if layer >= first else "full_attention" for layer in range(layers)]
+    if unknown := [kind for kind in kinds if kind not in ("sliding_attention", "full_attention")]:
+        raise UserError(f"config.json: layer_types has {unknown[0]!r}; known are sliding_attention and full_attention")
+    return tuple(values.get("sliding_window", 4096) if kind == "sliding_attention" else None for kind in kinds)
 
 
 def _rope_from_hf(values: Mapping[str, Any]) -> tuple[float, RopeScaling | None]:

@@ -1,4 +1,6 @@
-"""Rotary position embedding: inverse frequencies in float32, and the rotation of queries and keys."""
+"""Rotary position embedding: inverse frequencies in float32, the rotation of queries and keys, and what lets them go beyond the
+trained length T without training: dynamic NTK (report section 5.1) and LogN (5.2).
+"""
 
 import math
 
@@ -7,14 +9,53 @@ from torch import Tensor
 
 from kwen.model.config import ModelConfig, RopeScaling
 
+CHUNKS = 32
+"""Of a sequence's length: up to T, 2 T, 4 T, ... with room for all lengths below 2^31."""
 
-def inverse_frequencies(config: ModelConfig) -> tuple[Tensor, float]:
+
+def chunk_of(length: int, trained_length: int) -> int:
+    """The chunk that a sequence's length lies in: how often T has to be doubled to hold it, 0 up to T."""
+    return (-(-max(length, 1) // trained_length) - 1).bit_length()
+
+
+def chunks_of(lengths: Tensor, trained_length: int) -> Tensor:
+    """`chunk_of` for each length of an integer tensor."""
+    borders = trained_length << torch.arange(CHUNKS, device=lengths.device)
+    return (lengths[..., None] > borders).sum(dim=-1)
+
+
+def ntk_alpha(chunk: int) -> int:
+    """Dynamic NTK's alpha: max(2^ceil(log2(L/T) + 1) - 1, 1) for a length L in this chunk; 1, 3, 7, 15, ..."""
+    return 2 ** (chunk + 1) - 1
+
+
+def ntk_theta(config: ModelConfig, chunk: int) -> float:
+    """Dynamic NTK's base b' = b * alpha^(d / (d - 2)) for sequences whose length lies in this chunk."""
+    return config.rope_theta * ntk_alpha(chunk) ** (config.head_dim / (config.head_dim - 2))
+
+
+def logn_scale(positions: Tensor, trained_length: int) -> Tensor:
+    """LogN's float32 factor of the query at each position from 0 on: ln i / ln T where i = position + 1 > T, else 1."""
+    return ((positions + 1).float().log() / math.log(trained_length)).masked_fill(positions < trained_length, 1.0)
+
+
+def frequency_table(config: ModelConfig) -> tuple[Tensor, float]:
+    """`inverse_frequencies` for each chunk (CHUNKS, E/2) where dynamic NTK is on, else (1, E/2); and their factor."""
+    frequencies, factor = inverse_frequencies(config)
+    if not config.use_dynamic_ntk:
+        return frequencies[None], factor
+    stretched = [inverse_frequencies(config, ntk_theta(config, chunk))[0] for chunk in range(1, CHUNKS)]
+    return torch.stack([frequencies, *stretched]), factor
+
+
+def inverse_frequencies(config: ModelConfig, theta: float | None = None) -> tuple[Tensor, float]:
     """Float32 inverse frequencies (E/2,) and the factor that cos and sin are multiplied by (1 except for YaRN).
 
-    They stay in float32 whatever the model's precision (report section 2.3): in bf16 far positions would blur.
+    theta: the base, by default the config's. They stay in float32 whatever the model's precision (report section 2.3): in bf16
+    far positions would blur.
     """
     exponents = torch.arange(0, config.head_dim, 2, dtype=torch.int64).float() / config.head_dim
-    frequencies = 1.0 / config.rope_theta**exponents
+    frequencies = 1.0 / (config.rope_theta if theta is None else theta) ** exponents
     scaling = config.rope_scaling
     if scaling is None:
         return frequencies, 1.0
@@ -65,7 +106,7 @@ def _yarn_attention_factor(scaling: RopeScaling) -> float:
 
 
 def rotation(positions: Tensor, frequencies: Tensor, factor: float) -> tuple[Tensor, Tensor]:
-    """Cos and sin (B, 1, T, E/2) in float32 for `positions` (B, T)."""
+    """Cos and sin (B, 1, T, E/2) in float32 for `positions` (B, T) and `frequencies` (E/2,), or (B, 1, 1 or T, E/2)."""
     angles = positions[:, None, :, None].float() * frequencies
     return angles.cos() * factor, angles.sin() * factor
 

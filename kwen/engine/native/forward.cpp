@@ -19,6 +19,7 @@ struct Layer {
     Matrix qkv, value;  // value: no outputs where the projection of values is part of qkv
     Matrix out, gate_up, down;  // gate_up: panels of LANES gates and their ups
     const float *attention_norm, *mlp_norm, *q_norm, *k_norm;
+    int32_t window, group;  // how many positions a query sees, 0 for all; which tables its keys and values lie by
 };
 
 struct Model {
@@ -34,9 +35,10 @@ struct Step {
     int32_t threads, tokens, sequences, table_stride, rows, logits_stride;
     const int32_t *token_ids, *positions;  // (tokens)
     const int32_t *starts;                 // (sequences + 1): the first token of each sequence
-    const int32_t *tables;                 // (sequences, table_stride): the blocks of each sequence
+    const int32_t *tables;                 // (groups, sequences, table_stride): the blocks of each sequence
     const int32_t *row_tokens;             // (rows): the tokens whose logits are wanted
-    const float *cos, *sin;                // (positions, E / 2)
+    const float *const *cos, *const *sin;  // of each sequence: (positions, E / 2)
+    const float *query_scale;              // (tokens), or null: what each query is multiplied by
     void *const *keys, *const *values;     // a pointer a layer
     float *const *key_scales, *const *value_scales;
     float *logits;                         // (rows, V), rows `logits_stride` apart: not at the same place of a page
@@ -170,10 +172,11 @@ private:
         each(N, 4, [&](int t) {
             float* row = &e.qkv[static_cast<size_t>(t) * qkv_stride];
             const int position = s.positions[t];
-            const float *cos = s.cos + static_cast<size_t>(position) * (E / 2), *sin = s.sin + static_cast<size_t>(position) * (E / 2);
-            const int block = s.tables[static_cast<size_t>(sequence_of[t]) * s.table_stride + position / BLOCK];
+            const size_t angles = static_cast<size_t>(position) * (E / 2);
+            const float *cos = s.cos[sequence_of[t]] + angles, *sin = s.sin[sequence_of[t]] + angles;
+            const int block = table(layer, sequence_of[t])[position / BLOCK];
             float k[512] = {0}, v[512] = {0}, turned[512];
-            const float factor = 1.0f / std::sqrt(static_cast<float>(E));
+            const float factor = (s.query_scale ? s.query_scale[t] : 1.0f) / std::sqrt(static_cast<float>(E));
             for (int h = 0; h < H; ++h) {
                 float* q = row + h * E;
                 if (layer.q_norm) rms_norm(q, layer.q_norm, E, m.eps, q);
@@ -189,7 +192,7 @@ private:
             }
         });
         meet();
-        each(static_cast<int>(e.items.size()), 1, [&](int i) { attend(cache, e.items[i], G, qkv_stride, attended_stride); });
+        each(static_cast<int>(e.items.size()), 1, [&](int i) { attend(layer, cache, e.items[i], G, qkv_stride, attended_stride); });
         meet();
         each(N, 4, [&](int t) { e.rows[layer.out.form].fill(t, &e.attended[static_cast<size_t>(t) * attended_stride], H * E); });
         meet();
@@ -227,8 +230,12 @@ private:
         meet();
     }
 
+    const int32_t* table(const Layer& layer, int sequence) const {
+        return s.tables + (static_cast<size_t>(layer.group) * s.sequences + sequence) * s.table_stride;
+    }
+
     template <typename T>
-    void attend(const Pages<T>& cache, const Item& item, int G, int qkv_stride, int attended_stride) {
+    void attend(const Layer& layer, const Pages<T>& cache, const Item& item, int G, int qkv_stride, int attended_stride) {
         const float* queries[TILE];
         float* out[TILE];
         int32_t positions[TILE];
@@ -244,17 +251,18 @@ private:
             std::fill(padded + i * 512 + m.E, padded + i * 512 + cache.dim, 0.0f);
             queries[i] = padded + i * 512;
         }
-        const int32_t* table = s.tables + static_cast<size_t>(item.sequence) * s.table_stride;
+        const int32_t* table = this->table(layer, item.sequence);
+        const int window = layer.window ? layer.window : 1 << 30;
         std::vector<float>& scores = e.scores[thread];
         const int stride = s.table_stride * BLOCK;
         if (scores.size() < static_cast<size_t>(TILE) * stride) scores.resize(static_cast<size_t>(TILE) * stride);
         switch (item.count) {
-            case 1: attend_tile<1>(cache, item.head, table, queries, positions, out, scores.data(), stride); break;
-            case 2: attend_tile<2>(cache, item.head, table, queries, positions, out, scores.data(), stride); break;
-            case 3: attend_tile<3>(cache, item.head, table, queries, positions, out, scores.data(), stride); break;
-            case 4: attend_tile<4>(cache, item.head, table, queries, positions, out, scores.data(), stride); break;
-            case 5: attend_tile<5>(cache, item.head, table, queries, positions, out, scores.data(), stride); break;
-            default: attend_tile<6>(cache, item.head, table, queries, positions, out, scores.data(), stride);
+            case 1: attend_tile<1>(cache, item.head, table, queries, positions, window, out, scores.data(), stride); break;
+            case 2: attend_tile<2>(cache, item.head, table, queries, positions, window, out, scores.data(), stride); break;
+            case 3: attend_tile<3>(cache, item.head, table, queries, positions, window, out, scores.data(), stride); break;
+            case 4: attend_tile<4>(cache, item.head, table, queries, positions, window, out, scores.data(), stride); break;
+            case 5: attend_tile<5>(cache, item.head, table, queries, positions, window, out, scores.data(), stride); break;
+            default: attend_tile<6>(cache, item.head, table, queries, positions, window, out, scores.data(), stride);
         }
         for (int i = 0; !direct && i < item.count; ++i) {
             const int t = s.starts[item.sequence] + (item.first + i) / G, h = item.head * G + (item.first + i) % G;

@@ -89,6 +89,10 @@ def _check(config: ModelConfig) -> None:
         raise UserError("llama.cpp's qwen2 has biases on q, k and v, this model has none; only hf expresses it")
     if config.qk_norm and config.model_type != "qwen3":
         raise UserError(f"llama.cpp's {config.model_type} has no norm of q and k, this model has; only hf expresses it")
+    if config.attention_windows is not None:
+        raise UserError(
+            f"llama.cpp's {config.model_type} has no attention windows by layer, this model has; only hf expresses it"
+        )
     scaling = config.rope_scaling
     plain = {"rope_type", "factor", "original_max_position_embeddings"}
     extra = [] if scaling is None else [key for key, value in vars(scaling).items() if value is not None and key not in plain]

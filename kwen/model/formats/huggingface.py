@@ -21,7 +21,8 @@ SHARD_BYTES = 5 * 10**9
 INDEX_NAME = "model.safetensors.index.json"
 PICKLE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".pickle")
 PICKLE_REFUSAL = "a pickled checkpoint can run code when it is loaded and is never read; convert it to safetensors first"
-_SWITCHES = ("head_dim", "tie_word_embeddings", "attention_bias", "attention_output_bias", "mlp_bias", "qk_norm", "scores")
+_SWITCHES = ("head_dim", "tie_word_embeddings", "attention_bias", "attention_output_bias", "mlp_bias", "qk_norm", "scores",
+             "use_dynamic_ntk", "use_logn_attn", "attention_windows", "seq_length")  # fmt: skip
 _TOKEN_KEYS = ("bos_token_id", "eos_token_id", "pad_token_id")
 _DTYPE_NAMES = {torch.float32: "float32", torch.bfloat16: "bfloat16", torch.float16: "float16", torch.float64: "float64"}
 

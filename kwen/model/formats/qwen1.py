@@ -74,8 +74,8 @@ class RankedTokenizer(Protocol):
 def read(folder: Path, values: Mapping[str, Any]) -> Checkpoint:
     """The Qwen-1 checkpoint in `folder`, whose parsed config.json is `values`; tensors get Hugging Face names, unread.
 
-    `config.max_position_embeddings` is the file's `seq_length`, the length that the weights are good for without the
-    long-context switches. Raises UserError as `huggingface.read` does.
+    `config.max_position_embeddings` is the file's `seq_length`, the length that the weights are good for, or where it switches
+    dynamic NTK or LogN on, the file's own `max_position_embeddings`. Raises UserError as `huggingface.read` does.
     """
     refuse_quantized(folder, values)
     config = _read_config(folder / "config.json", values)
@@ -98,6 +98,8 @@ def _read_config(path: Path, values: Mapping[str, Any]) -> ModelConfig:
             f"{path}: intermediate_size {doubled} must be even and kv_channels {head_dim} must be hidden_size / "
             f"num_attention_heads ({hidden} / {heads})"
         )
+    trained = values.get("seq_length", 2048)
+    extended = bool(values.get("use_dynamic_ntk") or values.get("use_logn_attn"))
     try:
         return ModelConfig(
             vocab_size=vocab,
@@ -107,11 +109,14 @@ def _read_config(path: Path, values: Mapping[str, Any]) -> ModelConfig:
             num_attention_heads=heads,
             num_key_value_heads=heads,
             head_dim=head_dim,
-            max_position_embeddings=values.get("seq_length", 2048),
+            max_position_embeddings=max(trained, values.get("max_position_embeddings", 8192)) if extended else trained,
             rms_norm_eps=float(values.get("layer_norm_epsilon", 1e-6)),
             rope_theta=float(values.get("rotary_emb_base", 10000)),
             initializer_range=float(values.get("initializer_range", 0.02)),
             model_type="qwen",
+            use_dynamic_ntk=values.get("use_dynamic_ntk", False),
+            use_logn_attn=values.get("use_logn_attn", False),
+            seq_length=trained if extended else None,
         )
     except (TypeError, ValueError, ArithmeticError) as error:
         raise UserError(f"{path}: {error}") from error
@@ -182,6 +187,7 @@ def _check_expressible(config: ModelConfig) -> None:
         "mlp_bias": False,
         "tie_word_embeddings": False,
         "rope_scaling": None,
+        "attention_windows": None,
     }
     for name, value in wanted.items():
         if getattr(config, name) != value:
@@ -196,7 +202,7 @@ def _check_expressible(config: ModelConfig) -> None:
 
 
 def _write_config(config: ModelConfig, dtype: torch.dtype) -> dict[str, Any]:
-    """config.json with the fields and order of the released models (report.md 3.3); the long-context switches are off."""
+    """config.json with the fields and order of the released models (report.md 3.3)."""
     return {
         "architectures": ["QWenLMHeadModel"],
         "auto_map": {
@@ -221,14 +227,14 @@ def _write_config(config: ModelConfig, dtype: torch.dtype) -> dict[str, Any]:
         "rotary_emb_base": int(config.rope_theta) if config.rope_theta.is_integer() else config.rope_theta,
         "rotary_pct": 1.0,
         "scale_attn_weights": True,
-        "seq_length": config.max_position_embeddings,
+        "seq_length": config.trained_length,
         "tie_word_embeddings": False,
         "tokenizer_class": "QWenTokenizer",
         "torch_dtype": str(dtype).removeprefix("torch."),
         "use_cache": True,
-        "use_dynamic_ntk": False,
+        "use_dynamic_ntk": config.use_dynamic_ntk,
         "use_flash_attn": "auto",
-        "use_logn_attn": False,
+        "use_logn_attn": config.use_logn_attn,
         "vocab_size": config.vocab_size,
     }
 
