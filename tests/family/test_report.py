@@ -6,7 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from tiny_family import score, tiny_family
+from tiny_run import score, tiny_family
 
 from kwen.errors import UserError
 from kwen.family.figures import Curve, Dot, curves, dots, lineage

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_family import tiny_family
+from tiny_run import tiny_family
 
 from kwen.family.page import render
 from kwen.family.report import collect

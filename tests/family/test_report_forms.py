@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_family import HOSTILE, tiny_family
+from tiny_run import HOSTILE, tiny_family
 
 from kwen.cli import report as command
 from kwen.errors import UserError

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_family import HOSTILE, add_scores, artifact, score, tiny_family, write
+from tiny_run import HOSTILE, add_scores, artifact, score, tiny_family, write
 
 from kwen.family.charts import heat, radar, strip
 from kwen.family.document import complete, document
