@@ -12,6 +12,7 @@ lm-eval would run them unprotected. --served: lm-eval's `local-completions` asks
 import argparse
 import dataclasses
 import json
+import math
 import platform
 import socket
 import subprocess
@@ -121,9 +122,13 @@ def _bbh(items: list[Item], folder: Path, home: Path) -> list[str]:
             f"include: {home}/bbh/cot_fewshot/{name}.yaml\n"
             f"generation_kwargs:\n  until: {stops}\n  do_sample: false\n  max_gen_toks: {settings['max_new_tokens']}\n"
         )
-        rows = [item.extra["row"] for item in items if item.tag == name]
+        rows = [{"input": _question_of(item), "target": item.extra["target"]} for item in items if item.tag == name]
         _write(folder, f"bbh_{name}", yaml, {"test": rows})
     return [f"bbh_{name}" for name in BBH]
+
+
+def _question_of(item: Item) -> str:
+    return str(item.prompt).removeprefix("Q: ").removesuffix("\nA: Let's think step by step.\n")
 
 
 def _humaneval(items: list[Item], folder: Path, home: Path) -> list[str]:
@@ -228,12 +233,10 @@ def agreement(comparison: Comparison, items: list[Item], own: dict[str, Any], to
                 k: v for k, v in other[item_id]["metrics"].items() if ":" in k
             }
     if comparison.task == "wikitext2":
-        nats = own["score"]["by_file"]
+        nats = {name: part["tokens"] * math.log(part["perplexity"]) for name, part in own["score"]["by_file"].items()}
         found = {item_id: -float(sample["responses"][0][0]) for item_id, sample in other.items()}
-        worst = max(abs(nats[item_id]["nats"] - value) / value for item_id, value in found.items())
-        total = sum(found.values())
-        own_total = sum(one["nats"] for one in nats.values())
-        return {"n": len(found), "worst relative difference": worst, "nats": own_total, "lm-eval's nats": total}
+        worst = max(abs(nats[item_id] - value) / value for item_id, value in found.items())
+        return {"n": len(found), "worst difference": worst, "nats": sum(nats.values()), "lm-eval's": sum(found.values())}
     equal, verdicts, differing = 0, 0, []
     for item_id, row in own["answers"].items():
         sample = other[item_id]
@@ -285,6 +288,8 @@ def main() -> None:
             if name == "bbh":
                 items = [item for task in BBH for item in [i for i in items if i.tag == task][:50]]
             items = items[: arguments.items or comparison.items]
+            if name == "wikitext2":  # so that the score tells each article's
+                items = [dataclasses.replace(item, extra={**item.extra, "file": item.id}) for item in items]
             folder = work / name
             folder.mkdir()
             names = comparison.theirs(items, folder, home)
