@@ -1,5 +1,5 @@
 """How far the family's base model reads beyond the length it was trained at: Table 3's rows, memory with windows, needle and
-passkey (`kwen.evals.long_context`), on the longest of the corpus's held-out texts.
+passkey (`kwen.evals.long_context`), on the corpus's held-out documents joined to long texts.
 """
 
 from collections.abc import Mapping
@@ -25,14 +25,35 @@ def long_context_model(folders: Mapping[str, Path]) -> str | None:
     return models[-1] if models and "corpus" in folders else None
 
 
-def run_long_context(lm: "LanguageModel", corpus: Path, documents: int, progress: Progress) -> dict[str, Any]:
-    """What `kwen.evals.long_context.long_context` gives for the `documents` longest held-out texts of `corpus`, at those lengths
-    that all of them reach."""
-    from kwen.corpus import reading
+def run_long_context(lm: "LanguageModel", corpus: Path, count: int, progress: Progress) -> dict[str, Any]:
+    """What `kwen.evals.long_context.long_context` gives for `count` texts of the held-out part of `corpus`, at those lengths that
+    all of them reach."""
     from kwen.evals.long_context import long_context
 
-    texts = sorted((document["text"] for document in reading.documents(corpus, "held_out")), key=len, reverse=True)[:documents]
-    reach = min((len(ids) + 1 for ids in lm.tokenizer.encode_batch(texts)), default=0)
     trained = lm.config.trained_length
+    texts = _long_texts(lm, corpus, _TIMES[-1] * trained)[:count]
+    reach = min((len(ids) + 1 for ids in lm.tokenizer.encode_batch(texts)), default=0)
     lengths = [length for times in _TIMES if (length := int(times * trained)) <= reach] or [reach]
     return long_context(lm, texts, lengths, depths=DEPTHS, trials=TRIALS, progress=progress)
+
+
+def _long_texts(lm: "LanguageModel", corpus: Path, tokens: float) -> list[str]:
+    """Texts of so many tokens: the documents of each source in their order, a blank line between two. The longest there is where
+    no source has so many."""
+    from kwen.corpus import reading
+
+    sources: dict[str, list[str]] = {}
+    for document in reading.documents(corpus, "held_out"):
+        sources.setdefault(document["source"], []).append(document["text"])
+    texts, rests = [], []
+    for documents in sources.values():
+        parts: list[str] = []
+        length = 0
+        for text, ids in zip(documents, lm.tokenizer.encode_batch(documents), strict=True):
+            parts.append(text)
+            length += len(ids)
+            if length >= tokens:
+                texts.append("\n\n".join(parts))
+                parts, length = [], 0
+        rests.append("\n\n".join(parts))
+    return texts or [max(rests, key=len)]

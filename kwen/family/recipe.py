@@ -79,8 +79,8 @@ class EvalsConfig(BaseModel):
 
     `code` are asked of base, code, code-chat and chat, `maths` of chat and math-chat, `tools` of the SFT models of all sizes,
     of self-instruct and of chat. `data` is the folder of the benchmarks' own files. `limit` takes the first items of each task;
-    held-out text is read whole. `long_context`: the largest base reads so many of the longest held-out texts at lengths up to
-    eight times its trained one, and finds numbers in long texts; 0: it does not.
+    held-out text is read whole. `long_context`: the largest base reads so many texts, joined of held-out documents, at lengths up
+    to eight times its trained one, and finds numbers in long texts; 0: it does not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
