@@ -117,14 +117,15 @@ def _bbh(items: list[Item], folder: Path, home: Path) -> list[str]:
     """Its chain-of-thought tasks with our stops and length."""
     settings = TASKS["bbh"].settings
     stops = json.dumps(list(settings["stop"]))
-    for name in BBH:
+    names = [name for name in BBH if any(item.tag == name for item in items)]
+    for name in names:
         yaml = (
             f"include: {home}/bbh/cot_fewshot/{name}.yaml\n"
             f"generation_kwargs:\n  until: {stops}\n  do_sample: false\n  max_gen_toks: {settings['max_new_tokens']}\n"
         )
         rows = [{"input": _question_of(item), "target": item.extra["target"]} for item in items if item.tag == name]
         _write(folder, f"bbh_{name}", yaml, {"test": rows})
-    return [f"bbh_{name}" for name in BBH]
+    return [f"bbh_{name}" for name in names]
 
 
 def _question_of(item: Item) -> str:
