@@ -14,8 +14,8 @@ from pathlib import Path
 
 from kwen.evals.task import Item, Task
 from kwen.evals.tasks.chinese_exams import SHOTS, Exam
-from kwen.evals.tasks.choosing import CHOICES, best_choice, chosen_right
-from kwen.evals.tasks.letters import named_letter, stated_letter
+from kwen.evals.tasks.choosing import CHOICES, best_choice
+from kwen.evals.tasks.letters import NAMES_A_LETTER, stated_letter
 
 _STEM = """computer_network operating_system computer_architecture college_programming college_physics college_chemistry
     advanced_mathematics probability_and_statistics discrete_mathematics electrical_engineer metrology_engineer
@@ -71,25 +71,9 @@ def hard_letter(item: Item, text: str) -> float | None:
 TASK = Task(name="ceval", version=1, kind="choices", items=few_shot, measures={"hard": hard_choice}, **CHOICES)
 
 CHAT_TASK = Task(
-    name="ceval-0-shot",
-    version=1,
-    kind="generate",
-    items=zero_shot,
-    strict=stated_letter,
-    flexible=named_letter,
-    judge=chosen_right,
-    settings={"max_new_tokens": 256, "temperature": 0.0},
-    measures={"hard": hard_letter},
-)
+    name="ceval-0-shot", version=1, kind="generate", items=zero_shot, measures={"hard": hard_letter}, **NAMES_A_LETTER
+)  # fmt: skip
 
 FEW_SHOT_CHAT_TASK = Task(
-    name="ceval-5-shot-chat",
-    version=1,
-    kind="generate",
-    items=few_shot_chat,
-    strict=stated_letter,
-    flexible=named_letter,
-    judge=chosen_right,
-    settings={"max_new_tokens": 256, "temperature": 0.0},
-    measures={"hard": hard_letter},
-)
+    name="ceval-5-shot-chat", version=1, kind="generate", items=few_shot_chat, measures={"hard": hard_letter}, **NAMES_A_LETTER
+)  # fmt: skip

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from kwen.evals.task import Item, Task
 from kwen.evals.tasks.chinese_exams import Exam
-from kwen.evals.tasks.choosing import CHOICES, best_choice, chosen_right
-from kwen.evals.tasks.letters import named_letter, stated_letter
+from kwen.evals.tasks.choosing import CHOICES, best_choice
+from kwen.evals.tasks.letters import NAMES_A_LETTER, stated_letter
 
 _STEM = """anatomy astronomy college_actuarial_science college_engineering_hydrology college_mathematics
     college_medical_statistics computer_science conceptual_physics electrical_engineering elementary_mathematics genetics
@@ -66,13 +66,5 @@ def china_letter(item: Item, text: str) -> float | None:
 TASK = Task(name="cmmlu", version=1, kind="choices", items=few_shot, measures={"china_specific": china_choice}, **CHOICES)
 
 CHAT_TASK = Task(
-    name="cmmlu-0-shot",
-    version=1,
-    kind="generate",
-    items=zero_shot,
-    strict=stated_letter,
-    flexible=named_letter,
-    judge=chosen_right,
-    settings={"max_new_tokens": 256, "temperature": 0.0},
-    measures={"china_specific": china_letter},
-)
+    name="cmmlu-0-shot", version=1, kind="generate", items=zero_shot, measures={"china_specific": china_letter}, **NAMES_A_LETTER
+)  # fmt: skip

@@ -3,9 +3,11 @@ time on any text."""
 
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 from kwen.evals.task import Item
-from kwen.evals.tasks.choosing import LETTERS
+from kwen.evals.tasks.choosing import LETTERS, chosen_right
 
 _BETWEEN = r"[\s:*()\[\]{}$\"'“”【】]{0,8}(?:\\boxed\{|\\text\{|option |选项){0,2}[*(\[]{0,3}"
 _LETTER = r"([A-Z](?![A-Za-z])|[b-z](?=[).]|\s{0,3}\Z))"
@@ -46,3 +48,12 @@ def _folded(text: str) -> str:
 
 def _offered(item: Item, letter: str) -> str | None:
     return letter if LETTERS.index(letter) < len(item.extra["choices"]) else None
+
+
+NAMES_A_LETTER: Mapping[str, Any] = {
+    "strict": stated_letter,
+    "flexible": named_letter,
+    "judge": chosen_right,
+    "settings": {"max_new_tokens": 256, "temperature": 0.0},
+}
+"""The arguments of `Task` that all tasks of this kind have in common."""

@@ -11,9 +11,9 @@ letter) are both read. An item's id is SUBJECT/LINE, from 0, and its kind is the
 from pathlib import Path
 
 from kwen.evals.task import Item, Task
-from kwen.evals.tasks.choosing import CHOICES, LETTERS, chosen_right, lettered
+from kwen.evals.tasks.choosing import CHOICES, LETTERS, lettered
 from kwen.evals.tasks.files import Files, Row
-from kwen.evals.tasks.letters import named_letter, stated_letter
+from kwen.evals.tasks.letters import NAMES_A_LETTER
 from kwen.text.messages import Message
 
 SHOTS = 5
@@ -104,24 +104,6 @@ def few_shot_chat(data: Path | None, seed: int) -> list[Item]:
 
 TASK = Task(name="mmlu", version=1, kind="choices", items=few_shot, **CHOICES)
 
-CHAT_TASK = Task(
-    name="mmlu-0-shot",
-    version=1,
-    kind="generate",
-    items=zero_shot,
-    strict=stated_letter,
-    flexible=named_letter,
-    judge=chosen_right,
-    settings={"max_new_tokens": 256, "temperature": 0.0},
-)
+CHAT_TASK = Task(name="mmlu-0-shot", version=1, kind="generate", items=zero_shot, **NAMES_A_LETTER)
 
-FEW_SHOT_CHAT_TASK = Task(
-    name="mmlu-5-shot-chat",
-    version=1,
-    kind="generate",
-    items=few_shot_chat,
-    strict=stated_letter,
-    flexible=named_letter,
-    judge=chosen_right,
-    settings={"max_new_tokens": 256, "temperature": 0.0},
-)
+FEW_SHOT_CHAT_TASK = Task(name="mmlu-5-shot-chat", version=1, kind="generate", items=few_shot_chat, **NAMES_A_LETTER)
