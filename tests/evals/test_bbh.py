@@ -91,9 +91,9 @@ def test_answers_are_read_in_the_form_of_the_target(target: str, text: str, stri
 @pytest.mark.parametrize("unit", ["(", "answer is ", "(A", ") ", "1,", "yes", "a: ", "\n"])
 def test_hostile_answers_are_read_fast(target: str, unit: str) -> None:
     item = Item("0", "?", "", "en", "x", {"target": target})
-    begin = time.monotonic()
+    begin = time.thread_time()
     last_answer(item, unit * (100_000 // len(unit)))
-    assert time.monotonic() - begin < 2
+    assert time.thread_time() - begin < 2
     assert form_of(target) != "words" or target == "arson newt"
 
 

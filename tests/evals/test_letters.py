@@ -60,6 +60,6 @@ def test_long_hostile_replies_take_linear_time(piece: str) -> None:
 
 
 def _timed(text: str) -> float:
-    begin = time.perf_counter()
+    begin = time.thread_time()
     named_letter(ITEM, text)
-    return time.perf_counter() - begin
+    return time.thread_time() - begin

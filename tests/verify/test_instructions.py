@@ -114,9 +114,9 @@ def test_all_real_instructions_have_a_checker(shared_data: Path) -> None:
 @pytest.mark.parametrize("unit", ["[", "<<", "*", "* ", "\n", " ", ".", "p.", "1", "a'", "{", "-", "\n* ", "word "])
 def test_hostile_texts_are_judged_fast(unit: str) -> None:
     checkers = [checker(name, arguments) for name, arguments, _, _ in CASES]
-    begin = time.monotonic()
+    begin = time.thread_time()
     loosely_follows(checkers, unit * (100_000 // len(unit)))
-    assert time.monotonic() - begin < 5
+    assert time.thread_time() - begin < 5
 
 
 def _published(monkeypatch: pytest.MonkeyPatch) -> types.ModuleType:

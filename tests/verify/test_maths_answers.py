@@ -107,7 +107,7 @@ def test_an_answer_is_itself_and_one_spelling_stays(text: str) -> None:
 )
 def test_hostile_texts_are_read_fast(unit: str) -> None:
     text = unit * (100_000 // len(unit))
-    begin = time.monotonic()
+    begin = time.thread_time()
     boxed(text), stated_answer(text), last_answer(text), spelling(text), compare(text[:2000], text[:1999])
     assert compare(text, text + "1") is False
-    assert time.monotonic() - begin < 2
+    assert time.thread_time() - begin < 2
