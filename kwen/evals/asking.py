@@ -74,11 +74,7 @@ def prompt_ids(lm: LanguageModel, prompt: Sequence[Mapping[str, Any]] | str, ans
     Raises UserError, naming `where`, for one that leaves less than `answer` tokens of the model's context: an evaluation
     never cuts a prompt.
     """
-    if isinstance(prompt, str):
-        token_ids = lm.tokenizer.bos_ids + lm.tokenizer.encode(prompt)
-    else:
-        token_ids = ChatPrompt(lm.tokenizer, lm.tokenizer.chat_template).token_ids(prompt, room=UNCUT)
-    context = lm.config.max_position_embeddings
+    token_ids, context = _token_ids(lm, prompt), lm.config.max_position_embeddings
     if len(token_ids) + answer > context:
         raise UserError(
             f"{where} takes {len(token_ids)} tokens and its answer up to {answer}, but the model's context "
@@ -87,21 +83,27 @@ def prompt_ids(lm: LanguageModel, prompt: Sequence[Mapping[str, Any]] | str, ans
     return token_ids
 
 
-def fitting_prompt(lm: LanguageModel, item: Item, answer: int, where: str) -> tuple[str | list[Message], int]:
-    """What `item` asks with as many of its shots as leave `answer` tokens of the model's context, and how many those are.
+def _token_ids(lm: LanguageModel, prompt: Sequence[Mapping[str, Any]] | str) -> list[int]:
+    if isinstance(prompt, str):
+        return lm.tokenizer.bos_ids + lm.tokenizer.encode(prompt)
+    return ChatPrompt(lm.tokenizer, lm.tokenizer.chat_template).token_ids(prompt, room=UNCUT)
+
+
+def fitting_prompt(
+    lm: LanguageModel, item: Item, answer: int, where: str
+) -> tuple[str | list[Message], list[int], int]:
+    """What `item` asks with as many of its shots as leave `answer` tokens of the model's context, its tokens, and how many shots
+    those are.
 
     Raises UserError where it does not fit without any.
     """
     for shots in range(len(item.shots), 0, -1):
         prompt = _with_shots(item, shots)
-        try:
-            prompt_ids(lm, prompt, answer, where)
-        except UserError:
-            continue
-        return prompt, shots
+        token_ids = _token_ids(lm, prompt)
+        if len(token_ids) + answer <= lm.config.max_position_embeddings:
+            return prompt, token_ids, shots
     prompt = _with_shots(item, 0)
-    prompt_ids(lm, prompt, answer, where)
-    return prompt, 0
+    return prompt, prompt_ids(lm, prompt, answer, where), 0
 
 
 def _with_shots(item: Item, count: int) -> str | list[Message]:
@@ -128,8 +130,8 @@ def _replies(lm: LanguageModel, task: Task, asked: Sequence[Item], seed: int, pr
     prompts, shots = [], []
     for item in asked:
         where = f"{task.name}: item {item.id}"
-        prompt, shown = (raw(item), 0) if raw else fitting_prompt(lm, item, room, where)
-        prompts.append(prompt_ids(lm, prompt, room, where))
+        token_ids, shown = (prompt_ids(lm, raw(item), room, where), 0) if raw else fitting_prompt(lm, item, room, where)[1:]
+        prompts.append(token_ids)
         shots.append(shown)
     settings = dict(task.settings) | ({"stop": list(task.base_stop)} if raw and task.base_stop else {})
     completions = lm.generate(prompts, seed=seed, progress=progress, **settings)
@@ -145,7 +147,7 @@ def _choices(lm: LanguageModel, task: Task, asked: Sequence[Item], progress: Pro
     shots = []
     for item in asked:
         longest = 1 + max(len(encode(choice)) for choice in item.choices)
-        prompt, shown = fitting_prompt(lm, item, longest + 1, f"{task.name}: item {item.id}")
+        prompt, _, shown = fitting_prompt(lm, item, longest + 1, f"{task.name}: item {item.id}")
         pairs += [_split(bos, encode, str(prompt), choice) for choice in item.choices]
         shots.append(shown)
     found = lm.loglikelihoods(pairs, progress)
