@@ -233,6 +233,7 @@ def main() -> None:
         "tokens_per_s": round(load.tokens / seconds, 1),
         "errors": dict(load.errors),
         "memory_mib": [round(first, 1), round(last, 1)],
+        "memory_samples_mib": [round(one, 1) for one in memory[:: max(1, len(memory) // 60)]],
         "memory_growth_percent": round(100 * (last / first - 1), 2),
         "slots_taken_at_the_end": left["kwen_requests_running"] + left["kwen_requests_waiting"],
         "exit_code": code,

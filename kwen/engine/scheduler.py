@@ -89,7 +89,7 @@ class Scheduler:
     def plan(self) -> list[Chunk]:
         """The next pass; empty if there is nothing to do."""
         chunks: dict[Request, Chunk] = {}
-        for request in reversed([*self.running]):
+        for request in reversed([*self.running]) if self.trained_length is not None else ():
             if self._chunk_of(request.length) != self.running[request].chunk:
                 self._give_back(request)
                 self.rebased += 1

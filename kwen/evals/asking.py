@@ -148,7 +148,7 @@ def _choices(lm: LanguageModel, task: Task, asked: Sequence[Item], progress: Pro
     for item in asked:
         longest = 1 + max(len(encode(choice)) for choice in item.choices)
         prompt, _, shown = fitting_prompt(lm, item, longest + 1, f"{task.name}: item {item.id}")
-        pairs += [_split(bos, encode, str(prompt), choice) for choice in item.choices]
+        pairs += _split(bos, encode, str(prompt), item.choices)
         shots.append(shown)
     found = lm.loglikelihoods(pairs, progress)
     replies, place = [], 0
@@ -160,10 +160,12 @@ def _choices(lm: LanguageModel, task: Task, asked: Sequence[Item], progress: Pro
     return replies
 
 
-def _split(bos: list[int], encode: Callable[[str], list[int]], context: str, choice: str) -> tuple[list[int], list[int]]:
-    """Context and choice as tokens: of the two together, those that the context alone does not have; white space that ends the
-    context begins the choice (lm-eval's way)."""
+def _split(
+    bos: list[int], encode: Callable[[str], list[int]], context: str, choices: Sequence[str]
+) -> list[tuple[list[int], list[int]]]:
+    """Context and each choice as tokens: of the two together, those that the context alone does not have; white space that ends
+    the context begins the choice (lm-eval's way)."""
     end = len(context.rstrip()) or len(context)
-    context, choice = context[:end], context[end:] + choice
+    context, rest = context[:end], context[end:]
     before = bos + encode(context)
-    return before, (bos + encode(context + choice))[len(before) :] or encode(choice)
+    return [(before, (bos + encode(context + rest + one))[len(before) :] or encode(rest + one)) for one in choices]
