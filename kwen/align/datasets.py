@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, NamedTuple
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from kwen.align.readers import LeftOut, Row, kind_of, list_of, read_rows, text_of
+from kwen.align.left_out import LeftOut
 from kwen.errors import UserError
 from kwen.files import write_json
 from kwen.nanoworld.code_tasks import LEVELS, Level, code_dialogues
@@ -23,10 +23,12 @@ from kwen.nanoworld.maths_tasks import MathsKind, maths_dialogues
 from kwen.nanoworld.tool_dialogues import tool_dialogues
 from kwen.progress import Progress, silent
 from kwen.text.chatml import Masking, Rendered, render, require_trained_tokens
-from kwen.text.messages import Message, validate_messages, validate_tools
+from kwen.text.messages import validate_messages, validate_tools
 from kwen.text.templates import render_template
 from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Documents
+from kwen.verify.pairs import instruction_messages
+from kwen.verify.rows import Row, kind_of, list_of, read_rows, text_of
 
 FileKind = Literal["messages", "alpaca", "sharegpt", "questions"]
 KINDS: dict[FileKind, str] = {
@@ -310,14 +312,6 @@ def _classify(row: Row) -> FileKind | None:
     if "instruction" in row and "output" in row:
         return "alpaca"
     return "questions" if "question" in row and "answer" in row else None
-
-
-def instruction_messages(row: Row, where: str) -> list[Message]:
-    """The prompt of a row of Alpaca's form: a system message where it has one, then the instruction with its input below."""
-    system, instruction = text_of(row, "system", where, ""), text_of(row, "instruction", where)
-    material = text_of(row, "input", where, "")
-    user: Message = {"role": "user", "content": f"{instruction}\n\n{material}" if material.strip() else instruction}
-    return [{"role": "system", "content": system}, user] if system else [user]
 
 
 def _from_messages(row: Row, where: str) -> list[Any]:

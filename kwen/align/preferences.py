@@ -11,8 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from kwen.align.datasets import DocumentBuilder, render_conversation
-from kwen.align.pair_formats import FLAWS, Pair, conversation_key, form_of, read_pairs
-from kwen.align.readers import LeftOut
+from kwen.align.left_out import LeftOut
 from kwen.errors import UserError
 from kwen.files import write_text
 from kwen.nanoworld.preferences import PMP_TOPICS, comparisons
@@ -22,6 +21,7 @@ from kwen.progress import Progress, silent
 from kwen.text.messages import Message
 from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Documents
+from kwen.verify.pairs import FLAWS, Pair, conversation_key, form_of, read_pairs
 
 __all__ = [
     "NanoworldComparisons",
@@ -53,7 +53,7 @@ class NanoworldComparisons(BaseModel):
 
 
 class PairsFile(BaseModel):
-    """A file of pairs in any form that `kwen.align.pair_formats` reads, gzip too; the first `limit` pairs, None for all."""
+    """A file of pairs in any form that `kwen.verify.pairs` reads, gzip too; the first `limit` pairs, None for all."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
     kind: Literal["pairs"]

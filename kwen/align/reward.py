@@ -19,10 +19,10 @@ from torch import Tensor
 from kwen.align.chat_model import Show, chat_tokenizer, check_training
 from kwen.align.datasets import render_conversation
 from kwen.align.lora import LoRAConfig, add_lora, fold_adapter
-from kwen.align.pair_formats import Pair
 from kwen.align.preferences import PairsFile, PairSource, fitting, hold_out, pairs, tokenize_pairs, write_pairs
 from kwen.errors import UserError
 from kwen.files import write_json
+from kwen.model.config import ModelConfig
 from kwen.model.formats.checkpoint import Checkpoint, build_model
 from kwen.model.formats.huggingface import memory_tensors, write_model
 from kwen.model.formats.load import load_checkpoint
@@ -34,6 +34,7 @@ from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Batch, Batches, Documents
 from kwen.train.loop import Precision, TrainingConfig, mixed_precision, train, training_dtype
 from kwen.train.parallel import Group, Ranks
+from kwen.verify.pairs import Pair
 
 HELD_OUT = "held_out"
 """The folder, inside a reward model's own, of the pairs that it was kept from."""
@@ -190,15 +191,22 @@ class RewardModel:
         self._end = tokenizer.control_id(IM_END)
 
     @classmethod
-    def load(cls, folder: Path, precision: Precision = "float32") -> "RewardModel":
-        """The model that `train_reward` wrote, computing as training would at this `precision`.
+    def load(
+        cls, folder: Path, precision: Precision = "float32", device: torch.device = torch.device("cpu")
+    ) -> "RewardModel":
+        """The model that `train_reward` wrote, computing on `device` as training would at this `precision`.
 
         Raises UserError for a folder that holds no reward model.
         """
         checkpoint = load_checkpoint(folder)
         if not checkpoint.config.scores:
             raise UserError(f"{folder}: a language model; a reward model is what kwen train reward makes")
-        return cls(scoring_model(checkpoint), Tokenizer.load(folder), training_dtype(precision, torch.device("cpu")))
+        return cls(scoring_model(checkpoint, device), Tokenizer.load(folder), training_dtype(precision, device))
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's own."""
+        return self.model.config
 
     def score(self, conversations: Sequence[Sequence[Mapping[str, Any]]]) -> list[float]:
         """The score of each conversation, messages that end with the assistant's reply, read at its im_end.

@@ -12,7 +12,6 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from kwen.align.readers import Row, list_of, read_rows, text_of
 from kwen.engine.chat_prompt import ChatPrompt
 from kwen.errors import UserError
 from kwen.nanoworld.prompts import TOPICS, Prompt, Topic, prompts
@@ -21,6 +20,7 @@ from kwen.text.tokenizer import Tokenizer
 from kwen.verify.answers import extract_number, number_value, same_number
 from kwen.verify.code_tests import extract_code, passes
 from kwen.verify.oracle import grade_replies
+from kwen.verify.rows import Row, list_of, read_rows, text_of
 
 
 class NanoworldTasks(BaseModel):

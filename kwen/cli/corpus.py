@@ -11,7 +11,6 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from kwen.align.readers import read_rows
 from kwen.corpus import pipeline, reading
 from kwen.corpus.documents import Document
 from kwen.corpus.sources import FolderSource, read
@@ -19,6 +18,7 @@ from kwen.errors import UserError
 from kwen.family.contamination import items_of, overlaps_with
 from kwen.family.training_texts import texts_in, training_texts
 from kwen.files import folder_aside, write_json
+from kwen.verify.rows import read_rows
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None)
 

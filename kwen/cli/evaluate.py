@@ -1,9 +1,9 @@
 """`kwen eval`: score a model, or saved answers, on tasks; or judge two models side by side."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +14,10 @@ from rich.table import Table
 from kwen.errors import UserError
 from kwen.files import write_json
 from kwen.progress import Progress
+
+if TYPE_CHECKING:
+    from kwen.engine.language_model import LanguageModel
+    from kwen.evals.asking import ScoringModel
 
 RATES = ("accuracy", "pass@1")
 BITS = "bits_per_byte"
@@ -70,10 +74,8 @@ def evaluate(
     if generations is not None:
         results = run.score_saved(generations, names, data=data, limit=limit, seed=seed, baselines=baselines)
     else:
-        from kwen.engine.language_model import load
-
         run.check(names, data=data, limit=limit, seed=seed)
-        lm = load(model, dtype=dtype, device=device)
+        lm = _load(model, names, dtype, device)
         with _progress() as progress:
             results = run.evaluate(
                 lm, names, data=data, limit=limit, out=out, seed=seed, baselines=baselines, progress=progress
@@ -81,6 +83,21 @@ def evaluate(
     if json is not None:
         write_json(json, results)
     _print(results)
+
+
+def _load(model: str, names: Sequence[str], dtype: str | None, device: str | None) -> "LanguageModel | ScoringModel":
+    """The model; a reward model where pairs are to be compared and `model` is one."""
+    from kwen.engine.hub import find_model
+    from kwen.engine.language_model import find_device, load
+    from kwen.model.formats.load import load_checkpoint
+
+    if "preference" not in names or not load_checkpoint(path := find_model(model)).config.scores:
+        return load(model, dtype=dtype, device=device)
+    from kwen.align.reward import RewardModel
+
+    if dtype not in (None, "float32", "bfloat16"):
+        raise UserError(f"--dtype {dtype}: a reward model computes in float32 or bfloat16")
+    return RewardModel.load(path, "bfloat16" if dtype == "bfloat16" else "float32", find_device(device))
 
 
 @contextmanager

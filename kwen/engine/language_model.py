@@ -66,7 +66,7 @@ def load(path: str | Path, dtype: str | None = None, device: str | torch.device 
     perplexity: `kwen convert --quantize int4 --calibrate` does better.
     device: by default a GPU if there is one. Raises UserError in one line for whatever cannot be loaded.
     """
-    place = _device(device)
+    place = find_device(device)
     if dtype is not None and dtype not in (*_DTYPES, *_BITS):
         raise UserError(f"dtype {dtype!r} is unknown; use one of {', '.join((*_DTYPES, *_BITS))}")
     usual = torch.float32 if place.type == "cpu" else torch.bfloat16
@@ -84,7 +84,8 @@ def load(path: str | Path, dtype: str | None = None, device: str | torch.device 
     return LanguageModel(model, tokenizer, found, checkpoint.generation_config, template)
 
 
-def _device(device: str | torch.device | None) -> torch.device:
+def find_device(device: str | torch.device | None) -> torch.device:
+    """The device called so, or a GPU if there is one. Raises UserError for one that cannot be used here."""
     if device is None:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:

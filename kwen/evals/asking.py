@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
 from kwen.engine.acting import Asked, act
 from kwen.engine.chat_prompt import UNCUT, ChatPrompt
@@ -11,12 +11,36 @@ from kwen.engine.language_model import LanguageModel
 from kwen.errors import UserError
 from kwen.evals.generations import Answer, KeptAnswers
 from kwen.evals.task import Item, Task
+from kwen.model.config import ModelConfig
+from kwen.model.transformer import Transformer
 from kwen.progress import Progress
 from kwen.text.messages import Message
+from kwen.text.tokenizer import Tokenizer
 
 SLICE = 256
 """Items that are asked, judged and kept at a time: as many as the engine runs side by side."""
+_SCORED_AT_ONCE = 16
 Judge = Callable[[Task, Sequence[Item], Sequence[str]], list[Answer]]
+
+
+class ScoringModel(Protocol):
+    """A reward model: it gives whole conversations a score and writes nothing."""
+
+    model: Transformer
+    tokenizer: Tokenizer
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's own."""
+        ...
+
+    def token_ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
+        """A conversation as the model reads it."""
+        ...
+
+    def score(self, conversations: Sequence[Sequence[Mapping[str, Any]]]) -> list[float]:
+        """The score of each conversation, which ends with a reply."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -30,7 +54,7 @@ class _Reply:
 
 
 def ask(
-    lm: LanguageModel,
+    lm: LanguageModel | ScoringModel,
     task: Task,
     items: Sequence[Item],
     seed: int,
@@ -113,9 +137,12 @@ def _with_shots(item: Item, count: int) -> str | list[Message]:
     return [*opening, *(message for shot in item.shots[:count] for message in cast(list[Message], shot)), *item.prompt]
 
 
-def _replies(lm: LanguageModel, task: Task, asked: Sequence[Item], seed: int, progress: Progress) -> list[_Reply]:
-    """One reply for each item: a text, the JSON of a conversation with tools, or the JSON of its choices' loglikelihoods."""
-    if task.kind == "choices":
+def _replies(lm: LanguageModel | ScoringModel, task: Task, asked: Sequence[Item], seed: int, progress: Progress) -> list[_Reply]:
+    """One reply for each item: a text, the JSON of a conversation with tools, or the JSON of its choices' loglikelihoods or
+    scores."""
+    if not isinstance(lm, LanguageModel):
+        return _scores(lm, task, asked, progress)
+    if task.kind in ("choices", "preference"):
         return _choices(lm, task, asked, progress)
     if (respond := task.respond) is not None:
         opened = [Asked(cast(list[Message], item.prompt), item.tools) for item in asked]
@@ -147,8 +174,11 @@ def _choices(lm: LanguageModel, task: Task, asked: Sequence[Item], progress: Pro
     shots = []
     for item in asked:
         longest = 1 + max(len(encode(choice)) for choice in item.choices)
-        prompt, _, shown = fitting_prompt(lm, item, longest + 1, f"{task.name}: item {item.id}")
-        pairs += _split(bos, encode, str(prompt), item.choices)
+        prompt, token_ids, shown = fitting_prompt(lm, item, longest + 1, f"{task.name}: item {item.id}")
+        if task.kind == "preference":
+            pairs += [(token_ids, encode(choice) + lm.tokenizer.eos_token_ids[:1]) for choice in item.choices]
+        else:
+            pairs += _split(bos, encode, str(prompt), item.choices)
         shots.append(shown)
     found = lm.loglikelihoods(pairs, progress)
     replies, place = [], 0
@@ -157,6 +187,27 @@ def _choices(lm: LanguageModel, task: Task, asked: Sequence[Item], progress: Pro
         text = json.dumps({"loglikelihoods": [round(one, 6) for one, _ in told], "greedy": [greedy for _, greedy in told]})
         replies.append(_Reply(text, len(pairs[place][0]), None, shown))
         place += len(item.choices)
+    return replies
+
+
+def _scores(lm: ScoringModel, task: Task, asked: Sequence[Item], progress: Progress) -> list[_Reply]:
+    replies: list[_Reply] = []
+    for begin in range(0, len(asked), _SCORED_AT_ONCE):
+        together = asked[begin : begin + _SCORED_AT_ONCE]
+        sides: list[list[Mapping[str, Any]]] = []
+        for item in together:
+            for choice in item.choices:
+                sides.append([*cast(list[Message], item.prompt), {"role": "assistant", "content": choice}])
+                if (length := len(lm.token_ids(sides[-1]))) > lm.config.max_position_embeddings:
+                    raise UserError(
+                        f"{task.name}: item {item.id} takes {length} tokens, but the model's context is "
+                        f"{lm.config.max_position_embeddings}; evaluate a model with a longer context, or leave the pair out"
+                    )
+        scores = iter(lm.score(sides))
+        for item in together:
+            told = [next(scores) for _ in item.choices]
+            replies.append(_Reply(json.dumps({"scores": told}), len(lm.token_ids(cast(list[Message], item.prompt))), None, 0))
+        progress(len(replies), len(asked))
     return replies
 
 

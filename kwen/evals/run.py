@@ -13,14 +13,14 @@ import math
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 
 from kwen import sandbox
 from kwen.engine.language_model import LanguageModel
 from kwen.errors import UserError
-from kwen.evals.asking import ask
+from kwen.evals.asking import ScoringModel, ask
 from kwen.evals.generations import Answer, KeptAnswers, read_saved_answers
 from kwen.evals.perplexity import score_tokens
 from kwen.evals.score import in_order, ratio_standard_error, summarise
@@ -30,7 +30,7 @@ from kwen.progress import Progress, silent
 
 
 def evaluate(
-    lm: LanguageModel,
+    lm: LanguageModel | ScoringModel,
     tasks: Sequence[str],
     *,
     data: Path | None = None,
@@ -44,10 +44,13 @@ def evaluate(
 
     `limit` takes the first items of each task. `out` is a folder for the answers, one TASK.jsonl each, and makes the run
     resumable. `seed` is the seed of generated questions and of sampling. `baselines` adds the nearest-training-question
-    baseline. Everything a user can get wrong (unknown task, missing data, no sandbox, answers of another model in `out`)
-    raises UserError before the first answer is asked for.
+    baseline. `lm` may be a reward model, which compares pairs alone (kind "preference"). Everything a user can get wrong (unknown
+    task, missing data, no sandbox, answers of another model in `out`) raises UserError before the first answer is asked for.
     """
     chosen = _with_items(tasks, data, limit, seed)
+    for task, _, _ in chosen:
+        if task.kind != "preference" and not isinstance(lm, LanguageModel):
+            raise UserError(f"{task.name} asks a language model; a reward model scores pairs: --tasks preference")
     model = model_hash(lm)
     total = sum(len(asked) for _, _, asked in chosen)
     results: dict[str, dict[str, Any]] = {}
@@ -66,7 +69,7 @@ def evaluate(
                 progress(base + share * size, total, task=name)
 
             if task.kind == "perplexity":
-                score = _perplexity(lm, task, asked, task_progress)
+                score = _perplexity(cast(LanguageModel, lm), task, asked, task_progress)
             else:
                 answers = ask(lm, task, asked, seed, judge, kept.get(task.name), task_progress)
                 score = summarise([(item, answers[item.id]) for item in asked], task.metric, task.measures)
@@ -143,7 +146,7 @@ def judge(task: Task, items: Sequence[Item], texts: Sequence[str]) -> list[Answe
     ]
 
 
-def model_hash(lm: LanguageModel) -> str:
+def model_hash(lm: LanguageModel | ScoringModel) -> str:
     """SHA-256 of what decides the model's answers: configuration, chat template, and every weight's name, type, shape, bytes."""
     digest = hashlib.sha256(json.dumps([lm.config.to_hf(), lm.tokenizer.chat_template], sort_keys=True).encode())
     for name, weight in sorted(lm.model.state_dict().items()):

@@ -20,7 +20,8 @@ class Item:
 
     Few-shot: what is asked is `opening` + all `shots` + `prompt`. Shots are texts, each with the blank line that ends it, or
     turns of a conversation where the prompt is one; the last are left out for a model whose context is too short for all.
-    `choices` are the continuations that a task of kind "choices" compares, the space before each included.
+    `choices` are what is compared: the continuations of a task of kind "choices", the space before each included, or the replies
+    of one of kind "preference".
     """
 
     id: str
@@ -63,13 +64,15 @@ class Task:
     or ratios of the sums of (part, whole) pairs. `note` says, in a line that the score carries, what this machine's judge lacks.
     For kind "choices" an answer is the JSON of each choice's loglikelihood after the prompt and of whether each of its tokens is
     the likeliest (`tasks/choosing.py` reads it); a single choice is right where all are.
+    For kind "preference" the choices are replies to a conversation; the answer is the same JSON, or {"scores": [...]} of a model
+    that scores conversations.
     Kind "perplexity" reads the items' texts; its `settings` are the largest `window` and `stride`, in tokens; where they are
     equal, windows predict disjoint parts as long as the model's context. Items with `extra["words"]` are scored by the word too.
     """
 
     name: str
     version: int
-    kind: Literal["generate", "choices", "perplexity"]
+    kind: Literal["generate", "choices", "preference", "perplexity"]
     items: Callable[[Path | None, int], list[Item]]
     strict: Extract = whole_text
     flexible: Extract = whole_text

@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from kwen.align.pair_formats import read_pairs
 from kwen.align.preferences import (
     NanoworldComparisons,
     NanoworldToolPreferences,
@@ -28,6 +27,7 @@ from kwen.text.control import IM_END
 from kwen.text.templates import render_template
 from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Batches
+from kwen.verify.pairs import read_pairs
 
 USER = {"role": "user", "content": "What is 2 + 3?"}
 GOOD, BAD = {"role": "assistant", "content": "5"}, {"role": "assistant", "content": "6"}

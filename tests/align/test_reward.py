@@ -10,7 +10,6 @@ import torch
 from tiny_family import Family
 
 import kwen
-from kwen.align.pair_formats import Pair
 from kwen.align.preferences import tokenize_pairs
 from kwen.align.reward import PairwiseLogistic, RewardConfig, RewardModel, score_ends, score_rows, scoring_model, train_reward
 from kwen.errors import UserError
@@ -19,6 +18,7 @@ from kwen.text.messages import Message
 from kwen.text.tokenizer import Tokenizer
 from kwen.train.batches import Batches, Documents
 from kwen.train.parallel import Ranks
+from kwen.verify.pairs import Pair
 
 TRAINING: dict[str, Any] = {
     "steps": 30, "batch_tokens": 512, "sequence_length": 256, "precision": "float32",

@@ -36,6 +36,7 @@ from kwen.evals.tasks import (
     ocnli,
     perplexity,
     piqa,
+    preference,
     siqa,
     wikitext2,
 )
@@ -84,6 +85,7 @@ TASKS: dict[str, Task] = {
     "mbpp-chat": mbpp.CHAT_TASK,
     **humanevalpack.TASKS,
     "perplexity": perplexity.TASK,
+    "preference": preference.TASK,
     "bbh": bbh.TASK,
     "bbh-0-shot": bbh.CHAT_TASK,
     "ifeval": ifeval.TASK,

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from kwen.align.readers import LeftOut, kind_of, read_rows
+from kwen.align.left_out import LeftOut
 from kwen.errors import UserError
+from kwen.verify.rows import kind_of, read_rows
 
 ROWS = [{"a": 1}, {"a": "诗\n"}, {"a": [None, {"b": 2.5}]}]
 
@@ -79,8 +80,8 @@ def test_missing_and_damaged_files_are_errors(tmp_path: Path) -> None:
 
 
 def test_a_line_that_unpacks_without_end_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("kwen.align.readers.MAX_LINE_BYTES", 1000)
-    monkeypatch.setattr("kwen.align.readers.MAX_ARRAY_BYTES", 1000)
+    monkeypatch.setattr("kwen.verify.rows.MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr("kwen.verify.rows.MAX_ARRAY_BYTES", 1000)
     for start in (b'{"a": "', b"[\n{"):
         path = tmp_path / "bomb.gz"
         path.write_bytes(gzip.compress(start + b" " * 100_000))

@@ -17,10 +17,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kwen.align.datasets import instruction_messages
-from kwen.align.readers import Row, kind_of, list_of, read_rows, text_of
 from kwen.errors import UserError
 from kwen.text.messages import Message, validate_messages
+from kwen.verify.rows import Row, kind_of, list_of, read_rows, text_of
 
 KINDS = {
     "kwen": '{"messages", "chosen", "rejected"}',
@@ -85,6 +84,14 @@ def read_pairs(path: Path) -> Iterator[Pair]:
             yield from _ranked_pairs({node.id: node for node in _tree(row, where)}, tag)
         else:
             yield _FORMS[form](row, text_of(row, "tag", where, tag), where)
+
+
+def instruction_messages(row: Row, where: str) -> list[Message]:
+    """The prompt of a row of Alpaca's form: a system message where it has one, then the instruction with its input below."""
+    system, instruction = text_of(row, "system", where, ""), text_of(row, "instruction", where)
+    material = text_of(row, "input", where, "")
+    user: Message = {"role": "user", "content": f"{instruction}\n\n{material}" if material.strip() else instruction}
+    return [{"role": "system", "content": system}, user] if system else [user]
 
 
 def _classify(row: Row) -> str | None:
