@@ -1,4 +1,4 @@
-"""`kwen eval`: score a model, or saved answers, on tasks; or judge two models side by side."""
+"""`kwen eval`: score a model, or saved answers, on tasks; read long texts; or judge two models side by side."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -33,6 +33,8 @@ def evaluate(
     generations: Path = typer.Option(None, help='Score these answers again, no model: {"task", "id", "text"} a line.'),
     out: Path = typer.Option(None, help="Keep every answer here, one TASK.jsonl each; the same command then resumes."),
     against: str = typer.Option(None, help="Another model: both answer the same prompts, and a judge compares."),
+    long_context: bool = typer.Option(False, "--long-context", help="Perplexity by length, needle, passkey; texts from --data."),
+    lengths: str = typer.Option(None, help="With --long-context: numbers of tokens, by default half to eight trained lengths."),
     judge: str = typer.Option("oracle", help="With --against: oracle, reward:FOLDER, or http://HOST:PORT/v1 (OPENAI_API_KEY)."),
     judge_model: str = typer.Option(None, help="The judge's model at that address, where it lists several."),
     prompts: Path = typer.Option(None, help='With --against: prompts of your own, {"messages"} or {"prompt"} a line, "topic".'),
@@ -42,7 +44,7 @@ def evaluate(
     dtype: str = typer.Option(None, help="float32, bfloat16, float16, int8, int4; default: float32 on a CPU, bfloat16 on a GPU."),
     device: str = typer.Option(None, help="cpu, cuda, cuda:1, ...; default: a GPU where there is one."),
 ) -> None:
-    """Score a model on tasks, score saved answers again, or judge two models' answers side by side."""
+    """Score a model on tasks or long texts, score saved answers again, or judge two models' answers side by side."""
     if json is not None and not json.absolute().parent.is_dir():
         raise UserError(f"--json {json}: the folder {json.absolute().parent} does not exist; make it first")
     if against is not None:
@@ -60,10 +62,27 @@ def evaluate(
             write_json(json, compared)
         show(compared, model, against)
         return
+    if long_context:
+        for name, given in (("--tasks", tasks), ("--generations", generations), ("--baselines", baselines)):
+            if given:
+                raise UserError(f"{name} belongs to scoring on tasks, --long-context reads texts: leave one of the two out")
+        if model is None:
+            raise UserError("kwen eval --long-context needs a MODEL too: give both")
+        from kwen.cli import long_context as by_length
+
+        asked = None if lengths is None else by_length.read_lengths(lengths)
+        with _progress() as progress:
+            found = by_length.long_context(model, data, asked, limit, seed, out, dtype, device, progress)
+        if json is not None:
+            write_json(json, found)
+        by_length.show(found)
+        return
+    if lengths is not None:
+        raise UserError("--lengths belongs to --long-context: give both")
     if prompts is not None or judge_model is not None or judge != "oracle":
         raise UserError("--judge, --judge-model and --prompts compare two models: give --against OTHER with them")
     if tasks is None:
-        raise UserError("kwen eval needs --tasks NAMES, or --against OTHER to compare two models")
+        raise UserError("kwen eval needs --tasks NAMES, --long-context, or --against OTHER to compare two models")
     if (model is None) == (generations is None):
         raise UserError("kwen eval needs a MODEL, or --generations FILE and no model: give exactly one of the two")
     if generations is not None and out is not None:

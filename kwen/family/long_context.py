@@ -28,32 +28,14 @@ def long_context_model(folders: Mapping[str, Path]) -> str | None:
 def run_long_context(lm: "LanguageModel", corpus: Path, count: int, progress: Progress) -> dict[str, Any]:
     """What `kwen.evals.long_context.long_context` gives for `count` texts of the held-out part of `corpus`, at those lengths that
     all of them reach."""
-    from kwen.evals.long_context import long_context
-
-    trained = lm.config.trained_length
-    texts = _long_texts(lm, corpus, _TIMES[-1] * trained)[:count]
-    reach = min((len(ids) + 1 for ids in lm.tokenizer.encode_batch(texts)), default=0)
-    lengths = [length for times in _TIMES if (length := int(times * trained)) <= reach] or [reach]
-    return long_context(lm, texts, lengths, depths=DEPTHS, trials=TRIALS, progress=progress)
-
-
-def _long_texts(lm: "LanguageModel", corpus: Path, tokens: float) -> list[str]:
-    """Texts of so many tokens: the documents of each source in their order, a blank line between two. The longest there is where
-    no source has so many."""
     from kwen.corpus import reading
+    from kwen.evals.long_context import joined, long_context
 
     sources: dict[str, list[str]] = {}
     for document in reading.documents(corpus, "held_out"):
         sources.setdefault(document["source"], []).append(document["text"])
-    texts, rests = [], []
-    for documents in sources.values():
-        parts: list[str] = []
-        length = 0
-        for text, ids in zip(documents, lm.tokenizer.encode_batch(documents), strict=True):
-            parts.append(text)
-            length += len(ids)
-            if length >= tokens:
-                texts.append("\n\n".join(parts))
-                parts, length = [], 0
-        rests.append("\n\n".join(parts))
-    return texts or [max(rests, key=len)]
+    trained = lm.config.trained_length
+    texts = joined(lm, sources, _TIMES[-1] * trained)[:count]
+    reach = min((len(ids) + 1 for ids in lm.tokenizer.encode_batch(texts)), default=0)
+    lengths = [length for times in _TIMES if (length := int(times * trained)) <= reach] or [reach]
+    return long_context(lm, texts, lengths, depths=DEPTHS, trials=TRIALS, progress=progress)
