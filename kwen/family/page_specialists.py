@@ -8,8 +8,8 @@ from typing import Any
 
 from kwen.family.document import Document
 from kwen.family.page_tables import report_table
+from kwen.family.recipe import INTERPRETER
 
-INTERPRETER = "nanoworld-interpreter"
 _CALL = re.compile(r"(\w+)\((\{.*\})\)")
 
 

@@ -59,6 +59,8 @@ REWARDS = ("pmp", "reward", "reward-alone")
 ALIGNED = ("comparisons", *REWARDS, "chat", "online", "judging")
 SELF_INSTRUCT = "self-instruct"
 SPECIALISTS = ("code", "code-chat", "math-chat")
+INTERPRETER = "nanoworld-interpreter"
+"""The task with the code interpreter, which the specialist in code is asked too (claim 9)."""
 RELEASED = "released"
 """The artifact that stands for the checkpoint of `init_from`."""
 
@@ -78,9 +80,9 @@ class EvalsConfig(BaseModel):
     corpus's held-out text on the models without fine-tuning, and where there is RLHF on the models before and after it.
 
     `code` are asked of base, code, code-chat and chat, `maths` of chat and math-chat, `tools` of the SFT models of all sizes,
-    of self-instruct and of chat. `data` is the folder of the benchmarks' own files. `limit` takes the first items of each task;
-    held-out text is read whole. `long_context`: the largest base reads so many texts, joined of held-out documents, at lengths up
-    to eight times its trained one, and finds numbers in long texts; 0: it does not.
+    of self-instruct and of chat, the interpreter's of code-chat too. `data` is the folder of the benchmarks' own files. `limit`
+    takes the first items of each task; held-out text is read whole. `long_context`: the largest base reads so many texts, joined
+    of held-out documents, at lengths up to eight times its trained one, and finds numbers in long texts; 0: it does not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

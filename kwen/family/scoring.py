@@ -14,7 +14,7 @@ from kwen.family.compression import COMPRESSION, run_compression
 from kwen.family.contamination import CONTAMINATION, run_contamination, summary
 from kwen.family.graph import Job
 from kwen.family.long_context import LONG_CONTEXT, long_context_model, run_long_context
-from kwen.family.recipe import BASES, CHATS, RELEASED, SELF_INSTRUCT, SPECIALISTS, EvalsConfig
+from kwen.family.recipe import BASES, CHATS, INTERPRETER, RELEASED, SELF_INSTRUCT, SPECIALISTS, EvalsConfig
 from kwen.family.report import SAMPLES, SCORES, metric_of
 from kwen.files import write_json
 from kwen.progress import Progress, part_of
@@ -113,7 +113,8 @@ def _asked_of(job: Job) -> dict[str, list[str]]:
     reading = {name for name in models if name not in (*CHATS, SELF_INSTRUCT, "chat", *SPECIALISTS)}
     reading |= {*answering} if "chat" in models else set()
     config: EvalsConfig = job.settings
-    more = {"base": config.code, "code": config.code, "code-chat": config.code, "math-chat": config.maths}
+    more = {"base": config.code, "code": config.code, "math-chat": config.maths}
+    more["code-chat"] = (*config.code, *(task for task in config.tools if task == INTERPRETER))
     more |= {name: config.tools for name in (*tuned, SELF_INSTRUCT)} | {"chat": (*config.code, *config.maths, *config.tools)}
     asked = {
         name: [

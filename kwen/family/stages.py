@@ -260,7 +260,7 @@ STAGES = {
         Stage("reward", 2, make_reward, trains=True),
         Stage("chat", 1, make_chat, trains=True),
         Stage("judging", 2, make_judging, trains=True),
-        Stage("evals", 2, make_evals, trains=True),
+        Stage("evals", 3, make_evals, trains=True),
         Stage("report", 2, make_report),
     )
 }

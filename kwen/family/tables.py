@@ -11,7 +11,7 @@ from kwen.family import published
 from kwen.family.grid import Cell, Grid, Report, Row, fact_cell, per_cent, score_cell
 from kwen.family.missing import absent, sentences, why
 from kwen.family.published import Published
-from kwen.family.recipe import BASES, CHATS, RELEASED, REWARDS, SELF_INSTRUCT
+from kwen.family.recipe import BASES, CHATS, INTERPRETER, RELEASED, REWARDS, SELF_INSTRUCT
 
 BASE_MODELS = (RELEASED, *BASES)
 CHAT_MODELS = (RELEASED, *CHATS, SELF_INSTRUCT, "chat")
@@ -38,7 +38,7 @@ def _own(task: str, heading: str = "", measure: str | None = None, *part: str) -
 
 
 _LEVELS = tuple(_own(f"nanoworld-code-{level}") for level in (1, 2, 3))
-_TOOLS, _INTERPRETER = "nanoworld-tools", "nanoworld-interpreter"
+_TOOLS = "nanoworld-tools"
 _SAME_TASK = "The same measures on tasks of our own: other tools, other questions, answered by programs and not by people."
 SPECS = {
     2: Spec(
@@ -61,17 +61,17 @@ SPECS = {
     7: Spec(
         CHAT_MODELS, (),
         (
-            *(_own(_INTERPRETER, name, f"executable_{part}") for name, part in
+            *(_own(INTERPRETER, name, f"executable_{part}") for name, part in
               (("maths", "maths"), ("visualisation", "plots"), ("general", "general"))),
-            _own(_INTERPRETER, "all", "executable"),
+            _own(INTERPRETER, "all", "executable"),
         ), _SAME_TASK,
     ),
     8: Spec(
         CHAT_MODELS, (),
         (
-            *(_own(_INTERPRETER, name, None, "by_kind", kind) for name, kind in
+            *(_own(INTERPRETER, name, None, "by_kind", kind) for name, kind in
               (("maths", "maths"), ("plots, hard", "plot-hard"), ("plots, easy", "plot-easy"), ("general", "general"))),
-            _own(_INTERPRETER, "all"),
+            _own(INTERPRETER, "all"),
         ), _SAME_TASK + " Plots are judged by the data in them.",
     ),
     9: Spec(
