@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from kwen.engine.native_library import library
 from kwen.engine.runner import BLOCK, CACHE_DTYPES, CacheDtype, Logits, Step
-from kwen.model.attention import CacheLayout
+from kwen.model.attention import CacheLayout, untouched_zeros
 from kwen.model.quantize import Int8Linear, QuantizedLinear
 from kwen.model.rope import chunk_of, logn_scale, rotation
 from kwen.model.transformer import Block, RMSNorm, Transformer
@@ -328,7 +328,7 @@ def _in_panels(values: Tensor, panel: int) -> Tensor:
 
 
 def _grown(held: list[Tensor], number: int, shape: tuple[int, ...], dtype: torch.dtype) -> Tensor:
-    store = torch.zeros(shape, dtype=dtype)
+    store = untouched_zeros(shape, dtype)
     if held:
         store[: len(held[number])] = held[number]
     return store

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
+from kwen.engine.blocks import most_blocks
 from kwen.engine.completion import Completion, Delta
 from kwen.engine.engine import CACHE_BYTES, Engine, Statistics
 from kwen.engine.language_model import LanguageModel
@@ -35,11 +36,16 @@ class Ticket:
         self.cancelled = False
 
 
+ROOM = 1024
+"""Tokens a slot for which a service's cache has room from the start: growing it copies it, and old texts make way in it."""
+
+
 class Service:
     """Continuous batching for `lm` on a thread of its own, which ends with `close`.
 
-    slots: requests that run at once; max_waiting: that may wait beside them; cache_bytes: of keys and values; prefill_tokens: of
-    prompts in one step; speculate: tokens guessed at once, 0 for none; cache_dtype: of keys and values.
+    slots: requests that run at once; max_waiting: that may wait beside them; cache_bytes: of keys and values, of which room for
+    `ROOM` tokens a slot is kept from the start and more is taken as requests need it; prefill_tokens: of prompts in one step;
+    speculate: tokens guessed at once, 0 for none; cache_dtype: of keys and values.
     """
 
     def __init__(
@@ -55,6 +61,8 @@ class Service:
     ) -> None:
         self.lm, self.max_waiting, self.speculate = lm, max_waiting, speculate
         self._engine = Engine(lm.model, slots, cache_bytes, prefill_tokens, cache_dtype=cache_dtype)
+        room = min(ROOM, lm.config.max_position_embeddings)
+        self._engine.reserve(slots * most_blocks(self._engine.windows, room, prefill_tokens))
         self._lock = threading.Lock()
         self._inbox: deque[Ticket] = deque()
         self._gone: list[Ticket] = []

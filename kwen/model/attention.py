@@ -4,13 +4,14 @@ Legend: B batch, T new tokens, M cached positions, N cache blocks, G groups of l
 dim.
 """
 
+import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from math import gcd
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -20,6 +21,7 @@ from kwen.model.config import ModelConfig
 
 BLOCK = 32
 """Positions of one block of the paged cache."""
+_ALIGNMENT = 64  # bytes: a line of the processor's cache
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class CacheLayout:
     @classmethod
     def of(cls, config: ModelConfig) -> "CacheLayout":
         """The layout of a model: as few groups as there can be."""
-        depth = gcd(*Counter(config.windows).values())
+        depth = math.gcd(*Counter(config.windows).values())
         seen: Counter[int | None] = Counter()
         groups: dict[tuple[int | None, int], int] = {}
         group, slot = [], []
@@ -52,6 +54,16 @@ class CacheLayout:
     def depth(self) -> int:
         """Layers of a group."""
         return len(self.slot) // len(self.windows)
+
+
+def untouched_zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.device | str = "cpu") -> Tensor:
+    """Zeros which on a CPU take no memory before they are written: a large cache can be reserved for what may come."""
+    if torch.device(device).type != "cpu":
+        return torch.zeros(*shape, dtype=dtype, device=device)
+    size = math.prod(shape) * dtype.itemsize
+    store = np.zeros(size + _ALIGNMENT, dtype=np.uint8)  # the system's own zero pages; torch.zeros writes them
+    begin = -store.ctypes.data % _ALIGNMENT
+    return torch.from_numpy(store[begin : begin + size]).view(dtype).view(*shape)
 
 
 class PagedCache:
@@ -79,7 +91,7 @@ class PagedCache:
         """Make it `blocks` blocks; what is in it stays."""
         for store in (self.keys, self.values, self.key_scales, self.value_scales):
             for slot, held in enumerate(store):
-                store[slot] = held.new_zeros(blocks, *held.shape[1:])
+                store[slot] = untouched_zeros((blocks, *held.shape[1:]), held.dtype, held.device)
                 store[slot][: len(held)] = held
         self.blocks = blocks
 
