@@ -23,9 +23,7 @@ SOURCES = {
         "210d026faf9955653af8916fad021475a3f00453",
         ("ARC-Easy/test-00000-of-00001.parquet", "ARC-Challenge/test-00000-of-00001.parquet"),
     ),
-    "boolq": Source(
-        "google/boolq", "35b264d03638db9f4ce671b711558bf7ff0f80d5", ("data/validation-00000-of-00001.parquet",)
-    ),
+    "boolq": Source("google/boolq", "35b264d03638db9f4ce671b711558bf7ff0f80d5", ("data/validation-00000-of-00001.parquet",)),
     "ceval": Source(
         "ceval/ceval-exam",
         "617524a00b307ff6f9933702f724131fe12ca7ce",
@@ -54,9 +52,7 @@ SOURCES = {
         "bigcode/humanevalpack", "9a41762f73a8cb23bb5811b73d5aab164efcf378", ("*/test-00000-of-00001.parquet",)
     ),
     "ifeval": Source("google/IFEval", "966cd89545d6b6acfd7638bc708b98261ca58e84", ("ifeval_input_data.jsonl",)),
-    "lambada": Source(
-        "EleutherAI/lambada_openai", "900124bf3b8235c6daf21033af9948b3f07346c4", ("data/lambada_test_en.jsonl",)
-    ),
+    "lambada": Source("EleutherAI/lambada_openai", "900124bf3b8235c6daf21033af9948b3f07346c4", ("data/lambada_test_en.jsonl",)),
     "math": Source(
         "EleutherAI/hendrycks_math",
         "21a5633873b6a120296cce3e2df9d5550074f4a3",
