@@ -24,6 +24,7 @@ def evaluate(
     model: str = typer.Argument(None, help="A model folder or .gguf file; left out with --generations."),
     tasks: str = typer.Option(None, help="Task names, separated by commas."),
     data: Path = typer.Option(None, help="A folder for each benchmark (docs/evaluating.md); held_out.jsonl for perplexity."),
+    hub: bool = typer.Option(False, "--hub", help="Fetch the benchmarks that --data lacks from the Hugging Face hub into it."),
     limit: int = typer.Option(None, help="Only the first N items of each task, or N prompts with --against."),
     json: Path = typer.Option(None, help="Write the scores to this file."),
     generations: Path = typer.Option(None, help='Score these answers again, no model: {"task", "id", "text"} a line.'),
@@ -42,7 +43,13 @@ def evaluate(
     if json is not None and not json.absolute().parent.is_dir():
         raise UserError(f"--json {json}: the folder {json.absolute().parent} does not exist; make it first")
     if against is not None:
-        for name, given in (("--tasks", tasks), ("--data", data), ("--generations", generations), ("--baselines", baselines)):
+        for name, given in (
+            ("--tasks", tasks),
+            ("--data", data),
+            ("--hub", hub),
+            ("--generations", generations),
+            ("--baselines", baselines),
+        ):
             if given:
                 raise UserError(f"{name} belongs to scoring on tasks, --against compares two models: leave one of the two out")
         if model is None:
@@ -64,9 +71,15 @@ def evaluate(
         raise UserError("kwen eval needs a MODEL, or --generations FILE and no model: give exactly one of the two")
     if generations is not None and out is not None:
         raise UserError("--out keeps new answers and --generations reads old ones: leave one of the two out")
+    if hub and data is None:
+        raise UserError("--hub fetches into the folder of --data: give --data DIR with it")
     names = [name.strip() for name in tasks.split(",") if name.strip()]
     from kwen.evals import run  # after the arguments are checked: it brings the tensor library with it
 
+    if hub and data is not None:
+        from kwen.evals.hub import fetch_missing
+
+        fetch_missing(names, data=data, tell=_tell, limit=limit, seed=seed)
     if generations is not None:
         results = run.score_saved(generations, names, data=data, limit=limit, seed=seed, baselines=baselines)
     else:
@@ -81,6 +94,10 @@ def evaluate(
     if json is not None:
         write_json(json, results)
     _print(results)
+
+
+def _tell(line: str) -> None:
+    Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager
