@@ -24,12 +24,13 @@ REFUSED = {"repository": (401, {"X-Error-Code": "RepoNotFound"}), "file": (404, 
 @dataclass
 class Hub:
     """Data sets by repository: (commit, path -> content). `asked` lists what was asked for: method and path. `store` is where
-    files of LFS are."""
+    files of LFS are; who asks for a repository by a name of `renamed` is sent to its new one."""
 
     address: str = ""
     store: str = ""
     repositories: dict[str, tuple[str, Mapping[str, bytes]]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
+    renamed: dict[str, str] = field(default_factory=dict)
     wrong: str = ""
 
     def files(self) -> list[str]:
@@ -62,7 +63,9 @@ def serving() -> Iterator[Hub]:
         def do_GET(self) -> None:
             hub.asked.append(f"{self.command} {self.path}")
             parts = [unquote(part) for part in urlsplit(self.path).path.split("/")[1:]]
-            if parts[0] == "cdn":
+            if old := next((name for name in hub.renamed if f"/{name}/" in self.path), ""):
+                self._answer(307, b"", {"Location": self.path.replace(old, hub.renamed[old])})
+            elif parts[0] == "cdn":
                 contents = (content for _, files in hub.repositories.values() for content in files.values())
                 self._file(next(content for content in contents if hashlib.sha256(content).hexdigest() == parts[1]))
             elif parts[:2] == ["api", "datasets"] and len(parts) > 5:

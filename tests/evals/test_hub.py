@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hub_data import GSM8K, hub_files, parquet, write_published
+from hub_data import GSM8K, MMLU, hub_files, parquet, write_published
 from hub_server import Hub, serving
 
 from kwen.cli.main import exit_code
@@ -89,6 +89,21 @@ def test_a_revision_may_be_a_branch_whose_commit_is_recorded(hub: Hub, tmp_path:
     assert COMMIT[:12] in fetch(hub, tmp_path, "gsm8k")[0]
     record = json.loads((tmp_path / "gsm8k" / RECORD).read_text())
     assert (record["revision"], record["commit"]) == ("main", COMMIT)
+
+
+def test_a_subject_without_worked_questions_is_named(hub: Hub, tmp_path: Path) -> None:
+    fetch(hub, tmp_path, "mmlu")
+    (tmp_path / "mmlu" / "all" / "dev-00000-of-00001.parquet").write_bytes(parquet(MMLU[:2]))
+    with pytest.raises(UserError, match="mmlu: no dev question of astronomy in .*mmlu; fetch the whole data set"):
+        find_task("mmlu").items(tmp_path, 0)
+    assert len(find_task("mmlu-0-shot").items(tmp_path, 0)) == 4
+
+
+def test_a_repository_that_was_renamed_is_found_by_its_old_name(hub: Hub, tmp_path: Path) -> None:
+    hub.repositories["new/name"] = hub.repositories.pop("haonan-li/cmmlu")
+    hub.renamed = {"haonan-li/cmmlu": "new/name"}
+    fetch(hub, tmp_path, "cmmlu")
+    assert len(find_task("cmmlu").items(tmp_path, 0)) == 2
 
 
 def test_an_unknown_repository_a_revision_and_a_file_that_are_not_there(hub: Hub, tmp_path: Path) -> None:

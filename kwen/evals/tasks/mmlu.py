@@ -12,6 +12,7 @@ is SUBJECT/LINE, from 0, and its kind is the subject's group in the report's tab
 from collections.abc import Iterator
 from pathlib import Path
 
+from kwen.errors import UserError
 from kwen.evals.task import Item, Task
 from kwen.evals.tasks.choosing import CHOICES, LETTERS, lettered
 from kwen.evals.tasks.files import Files, Row
@@ -60,8 +61,12 @@ def _subjects(data: Path | None, name: str, count: int) -> Iterator[tuple[str, l
     """Each subject with its first `count` dev questions and its test questions."""
     files = Files(data, name, "mmlu", "hendrycks/test")
     if files.names(_PARQUET.format("test")):
-        dev, test = (_of_subjects(files, split) for split in ("dev", "test"))
-        yield from ((subject, dev.get(subject, [])[:count], test[subject]) for subject in sorted(test))
+        test = _of_subjects(files, "test")
+        dev = _of_subjects(files, "dev") if count else dict.fromkeys(test, [])
+        for subject in sorted(test):
+            if subject not in dev:
+                raise UserError(f"{name}: no dev question of {subject} in {files.root}; fetch the whole data set")
+            yield subject, dev[subject][:count], test[subject]
         return
     for subject in files.subjects("{}_test.csv"):
         yield subject, _rows(files, f"{subject}_dev.csv")[:count] if count else [], _rows(files, f"{subject}_test.csv")
