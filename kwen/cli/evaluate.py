@@ -28,6 +28,7 @@ def evaluate(
     model: str = typer.Argument(None, help="A model folder or .gguf file; left out with --generations."),
     tasks: str = typer.Option(None, help="Task names, separated by commas."),
     data: Path = typer.Option(None, help="A folder for each benchmark (docs/evaluating.md); held_out.jsonl for perplexity."),
+    hub: bool = typer.Option(False, "--hub", help="Fetch the benchmarks that --data lacks from the Hugging Face hub into it."),
     limit: int = typer.Option(None, help="Only the first N items of each task, or N prompts with --against."),
     json: Path = typer.Option(None, help="Write the scores to this file."),
     generations: Path = typer.Option(None, help='Score these answers again, no model: {"task", "id", "text"} a line.'),
@@ -47,10 +48,9 @@ def evaluate(
     """Score a model on tasks or long texts, score saved answers again, or judge two models' answers side by side."""
     if json is not None and not json.absolute().parent.is_dir():
         raise UserError(f"--json {json}: the folder {json.absolute().parent} does not exist; make it first")
+    of_tasks = {"--tasks": tasks, "--hub": hub, "--generations": generations, "--baselines": baselines}
     if against is not None:
-        for name, given in (("--tasks", tasks), ("--data", data), ("--generations", generations), ("--baselines", baselines)):
-            if given:
-                raise UserError(f"{name} belongs to scoring on tasks, --against compares two models: leave one of the two out")
+        _leave_out(of_tasks | {"--data": data, "--long-context": long_context}, "--against compares two models")
         if model is None:
             raise UserError("kwen eval --against OTHER needs a MODEL too: give both")
         from kwen.cli.side_by_side import Request, show, side_by_side
@@ -63,9 +63,7 @@ def evaluate(
         show(compared, model, against)
         return
     if long_context:
-        for name, given in (("--tasks", tasks), ("--generations", generations), ("--baselines", baselines)):
-            if given:
-                raise UserError(f"{name} belongs to scoring on tasks, --long-context reads texts: leave one of the two out")
+        _leave_out(of_tasks, "--long-context reads texts")
         if model is None:
             raise UserError("kwen eval --long-context needs a MODEL too: give both")
         from kwen.cli import long_context as by_length
@@ -87,9 +85,15 @@ def evaluate(
         raise UserError("kwen eval needs a MODEL, or --generations FILE and no model: give exactly one of the two")
     if generations is not None and out is not None:
         raise UserError("--out keeps new answers and --generations reads old ones: leave one of the two out")
+    if hub and data is None:
+        raise UserError("--hub fetches into the folder of --data: give --data DIR with it")
     names = [name.strip() for name in tasks.split(",") if name.strip()]
     from kwen.evals import run  # after the arguments are checked: it brings the tensor library with it
 
+    if hub and data is not None:
+        from kwen.evals.hub import fetch_missing
+
+        fetch_missing(names, data=data, tell=_tell, limit=limit, seed=seed)
     if generations is not None:
         results = run.score_saved(generations, names, data=data, limit=limit, seed=seed, baselines=baselines)
     else:
@@ -102,6 +106,13 @@ def evaluate(
     if json is not None:
         write_json(json, results)
     _print(results)
+
+
+def _leave_out(given: Mapping[str, Any], other: str) -> None:
+    """Raise UserError for an option of scoring on tasks beside one that does something else."""
+    for name, value in given.items():
+        if value:
+            raise UserError(f"{name} belongs to scoring on tasks, {other}: leave one of the two out")
 
 
 def _load(model: str, names: Sequence[str], dtype: str | None, device: str | None) -> "LanguageModel | ScoringModel":
@@ -117,6 +128,10 @@ def _load(model: str, names: Sequence[str], dtype: str | None, device: str | Non
     if dtype not in (None, "float32", "bfloat16"):
         raise UserError(f"--dtype {dtype}: a reward model computes in float32 or bfloat16")
     return RewardModel.load(path, "bfloat16" if dtype == "bfloat16" else "float32", find_device(device))
+
+
+def _tell(line: str) -> None:
+    Console(stderr=True).print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 @contextmanager

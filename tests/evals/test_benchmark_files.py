@@ -2,6 +2,7 @@ import gzip
 import io
 import json
 import os
+import sys
 import tarfile
 import zipfile
 from collections.abc import Mapping
@@ -103,6 +104,37 @@ def test_json_lists_and_lines(tmp_path: Path) -> None:
     assert opened(tmp_path).rows("lines.json", json_lines=True)[1].where.endswith("lines.json, line 2")
     with pytest.raises(UserError, match="lines.json: not JSON"):
         opened(tmp_path).rows("lines.json")
+
+
+def test_parquet_is_read_with_its_lists_and_objects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pyarrow = pytest.importorskip("pyarrow", reason="pyarrow is absent: pip install 'kwen[data]'")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    folder = pack(tmp_path / "seas", {"cut.parquet": b"PAR1 and no more PAR1"})
+    values = [{"q": f"Sea {n}?", "all": ["a", "b"], "of": {"text": ["x"]}, "right": n % 2} for n in range(2100)]
+    parquet.write_table(pyarrow.Table.from_pylist(values), folder / "t.parquet")
+    rows = opened(tmp_path).rows("t.parquet")
+    assert [row.values for row in rows] == values and rows[2099].where.endswith("seas/t.parquet, row 2100")
+    assert rows[1].texts("all", 2) == ["a", "b"] and opened(tmp_path).labelled(rows[:2], "right", ("0", "1")) == [0, 1]
+    with pytest.raises(UserError, match=r't.parquet, row 2: "right" is 1; it must be one of 0, 2'):
+        opened(tmp_path).labelled(rows, "right", ("0", "2"))
+    with pytest.raises(UserError, match=r"cut.parquet: not readable as Parquet \(.*\); fetch it again"):
+        opened(tmp_path).rows("cut.parquet")
+    monkeypatch.setattr(files_module, "MAX_BYTES", 1 << 14)
+    with pytest.raises(UserError, match="t.parquet: unpacks to more than"):
+        opened(tmp_path).rows("t.parquet")
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    with pytest.raises(UserError, match=r't.parquet: reading Parquet needs pyarrow; pip install "kwen\[data\]"'):
+        opened(tmp_path).rows("t.parquet")
+
+
+def test_files_whose_name_begins_with_a_dot_are_none(tmp_path: Path) -> None:
+    pack(tmp_path / "seas", {".hub.json": b"{}", "sea.json": b'[{"a": "1"}]'})
+    assert opened(tmp_path).names(".json") == ["sea.json"] and opened(tmp_path).following("{}.json") == ["sea"]
+
+
+def test_a_subject_may_be_a_folder(tmp_path: Path) -> None:
+    pack(tmp_path / "seas", {"data/north/val.csv": b"a\n1\n", "data/south/val.csv": b"a\n2\n", "val.csv": b"a\n3\n"})
+    assert opened(tmp_path).subjects("{}/val.csv") == ["north", "south"]
 
 
 @pytest.mark.parametrize(

@@ -126,7 +126,7 @@ def test_prompts_show_what_they_should(tmp_path: Path) -> None:
         ("humaneval", {"prompt": 3}, '"prompt" must be text, not int'),
         ("humaneval", {"entry_point": "down"}, "does not define down"),
         ("mbpp", {"task_id": "11"}, '"task_id" must be a whole number'),
-        ("mbpp", {"test_list": []}, '"test_list" must be a list of texts'),
+        ("mbpp", {"test_list": []}, '"test_list" must be a list of 1 texts at least'),
         ("mbpp", {"test_list": ["assert ("]}, "its first test is not Python"),
         ("mbpp", {"test_list": ["assert 1"]}, "calls nothing that its code defines"),
     ],
@@ -138,8 +138,11 @@ def test_a_malformed_problem_is_named_by_its_line(tmp_path: Path, task: str, cha
 
 
 def test_problems_that_are_not_there_are_one_line(tmp_path: Path) -> None:
-    for name, file in (("humaneval", "HumanEval.jsonl"), ("mbpp", "mbpp.jsonl")):
-        with pytest.raises(UserError, match=f"give --data a folder that holds {name}/{file}"):
+    for name, file, home in (("humaneval", "HumanEval", "openai/human-eval"), ("mbpp", "mbpp", "google-research/.*/mbpp")):
+        with pytest.raises(UserError, match=rf"give --data a folder that holds {name}/ \(published as {home}"):
             run.check([name])
-        with pytest.raises(UserError, match="no such file"):
+        with pytest.raises(UserError, match=f"{name} does not exist; put the files of {home}.* there"):
+            run.check([name], data=tmp_path)
+        (tmp_path / name).mkdir()
+        with pytest.raises(UserError, match=f"{name}: no {file}.jsonl or .*; put the files of {home}.* there"):
             run.check([name], data=tmp_path)

@@ -135,11 +135,15 @@ def test_a_malformed_problem_is_named_by_its_line(tmp_path: Path, row: object, p
 
 
 def test_problems_that_are_not_there_are_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="give --data a folder that holds gsm8k/test.jsonl"):
+    home = "openai/grade-school-math"
+    with pytest.raises(UserError, match=rf"give --data a folder that holds gsm8k/ \(published as {home}\)"):
         run.check(["gsm8k"])
-    with pytest.raises(UserError, match="test.jsonl: no such file"):
+    with pytest.raises(UserError, match=f"gsm8k does not exist; put the files of {home} there"):
         run.check(["gsm8k"], data=tmp_path)
-    with pytest.raises(UserError, match="no problem in it"):
+    (tmp_path / "gsm8k").mkdir()
+    with pytest.raises(UserError, match=f"no test.jsonl or main/test-.*; put the files of {home} there"):
+        run.check(["gsm8k"], data=tmp_path)
+    with pytest.raises(UserError, match="no row in it"):
         run.check(["gsm8k"], data=make_data(tmp_path / "empty", []))
     packed = make_data(tmp_path / "packed", packed=True) / "gsm8k" / "test.jsonl.gz"
     packed.write_bytes(packed.read_bytes()[:-9])

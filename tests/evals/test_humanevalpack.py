@@ -161,6 +161,9 @@ def test_a_malformed_problem_is_named_by_its_line(tmp_path: Path, language: str,
 
 
 def test_problems_that_are_not_there_are_one_line(tmp_path: Path) -> None:
-    for data in (None, tmp_path):
-        with pytest.raises(UserError, match="give --data a folder that holds humanevalpack/go.jsonl"):
-            find_task("humanevalpack-go").items(data, 0)
+    with pytest.raises(UserError, match=r"give --data a folder that holds humanevalpack/ \(published as bigcode/humanevalpack\)"):
+        find_task("humanevalpack-go").items(None, 0)
+    with pytest.raises(UserError, match="humanevalpack does not exist; put the files of bigcode/humanevalpack there"):
+        find_task("humanevalpack-go").items(tmp_path, 0)
+    with pytest.raises(UserError, match="no data/go/.* or go.jsonl or go/test-.*; put the files of"):
+        find_task("humanevalpack-go").items(tiny.write(tmp_path, "js"), 0)

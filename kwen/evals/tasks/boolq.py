@@ -1,4 +1,5 @@
-"""BoolQ, yes or no about a passage (Clark et al., 2019): DIR/boolq/dev.jsonl, packed or not.
+"""BoolQ, yes or no about a passage (Clark et al., 2019): DIR/boolq/dev.jsonl, packed or not, or the
+hub's data/validation-00000-of-00001.parquet.
 
 boolq   0-shot, for base models: the likelier of " yes" and " no" after the passage, Question: and Answer:
 
@@ -18,7 +19,7 @@ def zero_shot(data: Path | None, seed: int) -> list[Item]:
     """The dev questions."""
     items = []
     files = Files(data, "boolq", "boolq", "google-research-datasets/boolean-questions")
-    for number, row in enumerate(files.rows("dev.jsonl")):
+    for number, row in enumerate(files.rows(files.first("dev.jsonl", "data/validation-00000-of-00001.parquet"))):
         answer = row.values.get("answer")
         if not isinstance(answer, bool):
             raise UserError(f'{row.where}: "answer" is {answer!r}; it must be true or false')

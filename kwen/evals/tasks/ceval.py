@@ -5,9 +5,9 @@ ceval-0-shot        for chat models: the question in a conversation; the letter 
 ceval-5-shot-chat   the same after five worked questions as turns
 
 The val split is scored, since the test split's answers are not published: val/SUBJECT_val.csv, with dev/SUBJECT_dev.csv for the
-worked questions; columns id, question, A, B, C, D, answer. An item's id is SUBJECT/LINE, from 0, and its kind is the subject's
-group in the report's table 14; `hard` is the accuracy on the eight subjects of C-Eval Hard. A figure is the share of its items,
-where the leaderboard takes the mean over subjects.
+worked questions, or as on the hub SUBJECT/val-00000-of-00001.parquet with its dev; columns id, question, A, B, C, D, answer. An
+item's id is SUBJECT/LINE, from 0, and its kind is the subject's group in the report's table 14; `hard` is the accuracy on the
+eight subjects of C-Eval Hard. A figure is the share of its items, where the leaderboard takes the mean over subjects.
 """
 
 from pathlib import Path
@@ -31,8 +31,7 @@ HARD = frozenset(_HARD.split())
 EXAM = Exam(
     folder="ceval",
     home="ceval/ceval-exam",
-    dev="{}_dev.csv",
-    scored="{}_val.csv",
+    layouts=(("{}_dev.csv", "{}_val.csv"), ("{}/dev-00000-of-00001.parquet", "{}/val-00000-of-00001.parquet")),
     question="question",
     answer="answer",
     groups={

@@ -5,7 +5,7 @@ each, 答案：; the likeliest of "A" to "D", without a space. For chat models t
 before it as turns.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,12 +21,11 @@ _CHOICES = LETTERS[:4]
 @dataclass(frozen=True)
 class Exam:
     """Where an examination's tables lie, {} for the subject, what their columns are called, and the group of each subject
-    ("other" for those that are not named)."""
+    ("other" for those that are not named). `layouts` are (dev, scored) pairs; the first whose files are there is read."""
 
     folder: str
     home: str
-    dev: str
-    scored: str
+    layouts: Sequence[tuple[str, str]]
     question: str
     answer: str
     groups: Mapping[str, str]
@@ -34,13 +33,13 @@ class Exam:
     def few_shot(self, data: Path | None, task: str) -> list[Item]:
         """All scored questions as texts, each after five dev questions of its subject."""
         items = []
-        files = Files(data, task, self.folder, self.home)
-        for subject in files.subjects(self.scored):
+        files, dev, scored = self._opened(data, task)
+        for subject in files.subjects(scored):
             shots = tuple(
                 f"{self._text(row)}{LETTERS[row.choice(self.answer, _CHOICES)]}\n\n"
-                for row in files.rows(self.dev.format(subject))[:SHOTS]
+                for row in files.rows(dev.format(subject))[:SHOTS]
             )
-            for number, row in enumerate(files.rows(self.scored.format(subject))):
+            for number, row in enumerate(files.rows(scored.format(subject))):
                 right = str(row.choice(self.answer, _CHOICES))
                 tag = self.groups.get(subject, "other")
                 items.append(
@@ -54,18 +53,24 @@ class Exam:
     def conversations(self, data: Path | None, task: str, count: int) -> list[Item]:
         """All scored questions as conversations, each after `count` dev questions and their letters as turns."""
         items = []
-        files = Files(data, task, self.folder, self.home)
-        for subject in files.subjects(self.scored):
+        files, dev, scored = self._opened(data, task)
+        for subject in files.subjects(scored):
             shots: list[list[Message]] = [
                 [*self._asked(row), {"role": "assistant", "content": LETTERS[row.choice(self.answer, _CHOICES)]}]
-                for row in (files.rows(self.dev.format(subject))[:count] if count else [])
+                for row in (files.rows(dev.format(subject))[:count] if count else [])
             ]
-            for number, row in enumerate(files.rows(self.scored.format(subject))):
+            for number, row in enumerate(files.rows(scored.format(subject))):
                 right = LETTERS[row.choice(self.answer, _CHOICES)]
                 extra = {"subject": subject, "choices": tuple(row.text(letter) for letter in _CHOICES)}
                 tag = self.groups.get(subject, "other")
                 items.append(Item(f"{subject}/{number}", self._asked(row), right, "zh", tag, extra, shots=tuple(shots)))
         return items
+
+    def _opened(self, data: Path | None, task: str) -> tuple[Files, str, str]:
+        """The files, and the layout that they have."""
+        files = Files(data, task, self.folder, self.home)
+        dev, scored = next((layout for layout in self.layouts if files.following(layout[1])), self.layouts[0])
+        return files, dev, scored
 
     def _text(self, row: Row) -> str:
         return lettered(f"问题：{row.text(self.question)}", [row.text(letter) for letter in _CHOICES], "答案：")

@@ -1,5 +1,5 @@
 """CommonsenseQA, questions of five choices (Talmor et al., 2019): DIR/commonsenseqa, dev_rand_split.jsonl, and
-train_rand_split.jsonl for the worked questions, packed or not.
+train_rand_split.jsonl for the worked questions, packed or not, or the hub's parquet files of validation and train.
 
 commonsenseqa   8-shot, for base models: the likeliest of " A" to " E" after the choices and Answer:
 
@@ -21,11 +21,12 @@ def few_shot(data: Path | None, seed: int) -> list[Item]:
     """The dev questions, each after eight training questions."""
     files = Files(data, "commonsenseqa", "commonsenseqa", "tau/commonsense_qa (train_rand_split.jsonl, dev_rand_split.jsonl)")
     shots = []
-    for row in files.rows("train_rand_split.jsonl")[:SHOTS]:
+    for row in files.rows(files.first("train_rand_split.jsonl", "data/train-00000-of-00001.parquet"))[:SHOTS]:
         stem, texts, right = stem_and_choices(row)
         shots.append(f"{lettered(f'Question: {stem}', texts)} {LETTERS[right]}\n\n")
     items = []
-    for number, row in enumerate(files.rows("dev_rand_split.jsonl")):
+    dev = files.first("dev_rand_split.jsonl", "data/validation-00000-of-00001.parquet")
+    for number, row in enumerate(files.rows(dev)):
         stem, texts, right = stem_and_choices(row)
         choices = tuple(f" {letter}" for letter in LETTERS[: len(texts)])
         prompt = lettered(f"Question: {stem}", texts)

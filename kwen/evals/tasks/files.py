@@ -20,10 +20,13 @@ from typing import Any
 
 from kwen.errors import UserError
 from kwen.evals.generations import check_text, parse_rows
+from kwen.evals.tasks.sources import SOURCES
 
 MAX_BYTES = 1 << 30
 """Of one unpacked file, and of all members that are read of one archive."""
 _ARCHIVES = (".tar", ".tar.gz", ".tgz", ".zip")
+_PARQUET_BATCH = 1024
+"""Rows decoded at a time."""
 _DAMAGE = (OSError, EOFError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
 csv.field_size_limit(1 << 24)
 
@@ -70,24 +73,30 @@ class Files:
         if self.root is None:
             raise UserError(f"{task} needs its data: give --data a folder that holds {folder}/ (published as {home})")
         if not self.root.is_dir():
-            raise UserError(f"{task}: {self.root} does not exist; put the files of {home} there")
+            known = f"fetches {SOURCES[folder].repository}" if folder in SOURCES else "does not fetch them"
+            raise UserError(f"{task}: {self.root} does not exist; put the files of {home} there (kwen eval --hub {known})")
         self._found = _scan(self.root, tuple(sorted((p, p.stat().st_mtime_ns) for p in self.root.rglob("*") if p.is_file())))
 
     def names(self, suffix: str) -> list[str]:
         """The paths that end in `suffix`, sorted."""
         return sorted(name for name in self._found if name.endswith(suffix))
 
-    def subjects(self, template: str) -> list[str]:
-        """What stands for {} in the paths that end in `template` ("dev/{}.csv"), each once, sorted. UserError where none does."""
+    def following(self, template: str) -> list[str]:
+        """What stands for {} in the paths that end in `template` ("dev/{}.csv"), each once, sorted."""
         before, _, after = template.partition("{}")
         found = set()
         for path in self.names(after):
-            stem = path.rpartition("/")[2].removesuffix(after)
+            stem = path.removesuffix(after).rpartition("/")[2]
             if f"/{path}".endswith(f"/{before}{stem}{after}"):
                 found.add(stem)
+        return sorted(found)
+
+    def subjects(self, template: str) -> list[str]:
+        """`following`, with a UserError where there is none."""
+        found = self.following(template)
         if not found:
             raise UserError(f"{self._task}: no {template.format('SUBJECT')} in {self.root}; put the files of {self._home} there")
-        return sorted(found)
+        return found
 
     def first(self, *names: str) -> str:
         """The first of `names` that is there: publishers and their mirrors call one file by several. UserError where none is."""
@@ -120,8 +129,17 @@ class Files:
             raise UserError(f"{where}: {len(lines)} labels for {len(rows)} rows; both files must be of one split")
         return [list(labels).index(line) for line in lines]
 
+    @staticmethod
+    def labelled(rows: Sequence[Row], key: str, labels: Sequence[str]) -> list[int]:
+        """The place among `labels` of the label that each row holds at `key`, as text or as a number. UserError for another."""
+        for row in rows:
+            if str(row.values.get(key)) not in labels:
+                raise UserError(f'{row.where}: "{key}" is {row.values.get(key)!r}; it must be one of {", ".join(labels)}')
+        return [list(labels).index(str(row.values[key])) for row in rows]
+
     def rows(self, name: str, columns: Sequence[str] | None = None, json_lines: bool = False) -> list[Row]:
-        """The rows of a .jsonl, .json (a list, or an object that holds one under "examples" or "example"), .csv or .tsv file.
+        """The rows of a .jsonl, .json (a list, or an object that holds one under "examples" or "example"), .csv, .tsv or .parquet
+        file.
 
         columns: the names of a table's columns where its first line does not give them. json_lines: a .json file that is JSON
         lines all the same. UserError for a row that cannot be read, and for a file without any.
@@ -132,6 +150,8 @@ class Files:
             rows = [Row(f"{where}, line {n}", row) for n, row in parse_rows(content.splitlines(), Path(where))]
         elif name.endswith(".json"):
             rows = _json_rows(content, where)
+        elif name.endswith(".parquet"):
+            rows = _parquet_rows(content, where)
         else:
             rows = _table(content, where, "\t" if name.endswith(".tsv") else ",", columns)
         if not rows:
@@ -167,10 +187,30 @@ def _table(content: bytes, where: str, delimiter: str, columns: Sequence[str] | 
         raise UserError(f"{where}: not a table in UTF-8 ({error})") from None
 
 
+def _parquet_rows(content: bytes, where: str) -> list[Row]:
+    try:
+        import pyarrow
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError(f'{where}: reading Parquet needs pyarrow; pip install "kwen[data]"') from None
+    rows: list[Row] = []
+    size = 0
+    try:
+        for batch in pyarrow.parquet.ParquetFile(pyarrow.BufferReader(content)).iter_batches(batch_size=_PARQUET_BATCH):
+            size += batch.nbytes
+            if size > MAX_BYTES:
+                raise UserError(f"{where}: unpacks to more than {MAX_BYTES >> 20} MiB")
+            rows += [Row(f"{where}, row {len(rows) + n}", values) for n, values in enumerate(batch.to_pylist(), start=1)]
+    except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
+        reason = " ".join(str(error).split())[:120]
+        raise UserError(f"{where}: not readable as Parquet ({reason}); fetch it again") from None
+    return rows
+
+
 @lru_cache(maxsize=32)
 def _scan(root: Path, files: tuple[tuple[Path, int], ...]) -> dict[str, Callable[[], bytes]]:
     """Path within `root`, archives opened and .gz taken off -> what reads the file. A loose file goes before a packed one of the
-    same path. What macOS puts into archives beside a file (._NAME) is left out."""
+    same path. Left out are names that begin with a dot: what macOS puts into archives beside a file (._NAME), and `.hub.json`."""
     found: dict[str, Callable[[], bytes]] = {}
     for path, _ in files:
         name = path.relative_to(root).as_posix()
@@ -181,7 +221,7 @@ def _scan(root: Path, files: tuple[tuple[Path, int], ...]) -> dict[str, Callable
             found.setdefault(name.removesuffix(".gz"), partial(_unpack, path))
         else:
             found[name] = path.read_bytes
-    return {name: read for name, read in found.items() if not name.rpartition("/")[2].startswith("._")}
+    return {name: read for name, read in found.items() if not name.rpartition("/")[2].startswith(".")}
 
 
 def _unpack(path: Path) -> bytes:

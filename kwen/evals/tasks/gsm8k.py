@@ -1,4 +1,5 @@
-"""GSM8K, grade-school word problems (Cobbe et al., 2021): DIR/gsm8k/test.jsonl, and train.jsonl for the examples; .gz too.
+"""GSM8K, grade-school word problems (Cobbe et al., 2021): DIR/gsm8k/test.jsonl, and train.jsonl for the examples, packed or
+not, or the hub's parquet files of its configuration main.
 
 gsm8k          zero-shot, for chat models: the question and the form to answer in
 gsm8k-8-shot   for base models: eight worked examples in one text, as in the report's table 2. The published eight belong to
@@ -9,16 +10,14 @@ strict: the number after ####, \\boxed{ or "the answer is"; flexible: the last n
 from 0, and its kind is the number of lines of its worked solution.
 """
 
-import gzip
 import re
-import zlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from kwen.errors import UserError
-from kwen.evals.generations import check_text, parse_rows
 from kwen.evals.task import Item, Task
+from kwen.evals.tasks.files import Files
 from kwen.evals.tasks.numbers import equal_numbers, last_number, stated_number
 from kwen.text.messages import Message
 from kwen.verify.answers import number_value
@@ -40,35 +39,16 @@ class Problem(NamedTuple):
 def read_problems(data: Path | None, split: str) -> list[Problem]:
     """The problems of a split ("test", "train") in the file's order.
 
-    Raises UserError without `data` or the file, and with the line number for a malformed row.
+    Raises UserError without `data` or the file, and with its place for a malformed row.
     """
-    if data is None:
-        raise UserError("gsm8k needs its problems: give --data a folder that holds gsm8k/test.jsonl")
-    path = data / "gsm8k" / f"{split}.jsonl"
-    packed = path.with_name(path.name + ".gz")
-    if not path.is_file() and not packed.is_file():
-        raise UserError(f"{path}: no such file; give --data a folder that holds gsm8k/{split}.jsonl")
+    files = Files(data, "gsm8k", "gsm8k", "openai/grade-school-math")
     problems = []
-    for number, row in _rows(path if path.is_file() else packed):
-        where = f"{path}, line {number}"
-        question, answer = (check_text(row.get(key), f'{where}: "{key}"') for key in ("question", "answer"))
-        solution, mark, gold = answer.rpartition("####")
+    for row in files.rows(files.first(f"{split}.jsonl", f"main/{split}-00000-of-00001.parquet")):
+        solution, mark, gold = row.text("answer").rpartition("####")
         if not mark or number_value(gold) is None:
-            raise UserError(f'{where}: "answer" does not end in #### and a number')
-        problems.append(Problem(question.strip(), _CALCULATION.sub("", solution).strip(), gold.strip()))
-    if not problems:
-        raise UserError(f"{path}: no problem in it")
+            raise UserError(f'{row.where}: "answer" does not end in #### and a number')
+        problems.append(Problem(row.text("question").strip(), _CALCULATION.sub("", solution).strip(), gold.strip()))
     return problems
-
-
-def _rows(path: Path) -> Iterable[tuple[int, dict[str, object]]]:
-    data = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            data = gzip.decompress(data)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UserError(f"{path}: damaged or cut off ({error}); fetch it again") from None
-    return parse_rows(data.splitlines(), path)
 
 
 def chat_prompt(question: str) -> list[Message]:

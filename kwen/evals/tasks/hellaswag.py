@@ -1,4 +1,5 @@
-"""HellaSwag, how a description goes on (Zellers et al., 2019): DIR/hellaswag/hellaswag_val.jsonl, packed or not.
+"""HellaSwag, how a description goes on (Zellers et al., 2019): DIR/hellaswag/hellaswag_val.jsonl, packed or
+not, or the hub's data/validation-00000-of-00001.parquet.
 
 hellaswag   0-shot, for base models: the likeliest of four endings; flexible: by character, which is what papers print
 
@@ -30,7 +31,8 @@ def zero_shot(data: Path | None, seed: int) -> list[Item]:
     """The descriptions of the validation set."""
     items = []
     files = Files(data, "hellaswag", "hellaswag", "rowanz/hellaswag (data/hellaswag_val.jsonl)")
-    for number, row in enumerate(files.rows("hellaswag_val.jsonl")):
+    validation = files.first("hellaswag_val.jsonl", "data/validation-00000-of-00001.parquet")
+    for number, row in enumerate(files.rows(validation)):
         context = f"{row.text('ctx_a')} {row.text('ctx_b').capitalize()}"
         endings = [f" {clean(ending)}" for ending in row.texts("endings", 2)]
         right = row.choice("label", _PLACES[: len(endings)])

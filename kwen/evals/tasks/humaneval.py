@@ -1,4 +1,5 @@
-"""HumanEval, 164 Python functions to complete (Chen et al., 2021): DIR/humaneval/HumanEval.jsonl, .gz too.
+"""HumanEval, 164 Python functions to complete (Chen et al., 2021): DIR/humaneval/HumanEval.jsonl, packed or not,
+or the hub's test-00000-of-00001.parquet.
 
 humaneval        for base models, zero-shot: the function's beginning as a text to continue, up to the next thing at its left edge
 humaneval-chat   for chat models: the same beginning in a conversation
@@ -8,41 +9,15 @@ block may rely on what stands above the function in the prompt. Ids are the file
 the canonical solution.
 """
 
-import gzip
-import zlib
 from pathlib import Path
 
 from kwen.errors import UserError
-from kwen.evals.generations import check_text, parse_rows
 from kwen.evals.task import Item, Task
 from kwen.evals.tasks.code_answers import STOP, CodeProblem, flexible_code, pass_tests, strict_code
+from kwen.evals.tasks.files import Files
 from kwen.text.messages import Message
 
 _CHAT = "Complete this Python function. Answer with the whole function in one code block."
-
-
-def read_rows(data: Path | None, name: str, folder: str, file: str) -> list[tuple[str, dict[str, object]]]:
-    """(where it stands, row) for each line of `data`/folder/file, packed or not.
-
-    Raises UserError without `data`, the file or any row, for a damaged file, and with the line number for a malformed row.
-    """
-    if data is None:
-        raise UserError(f"{name} needs its problems: give --data a folder that holds {folder}/{file}")
-    path = data / folder / file
-    if not path.is_file():
-        path = path.with_name(path.name + ".gz")
-    if not path.is_file():
-        raise UserError(f"{path.with_suffix('')}: no such file; give --data a folder that holds {folder}/{file}")
-    content = path.read_bytes()
-    if path.suffix == ".gz":
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise UserError(f"{path}: damaged or cut off ({error}); fetch it again") from None
-    rows = [(f"{path}, line {number}", row) for number, row in parse_rows(content.splitlines(), path)]
-    if not rows:
-        raise UserError(f"{path}: no problem in it")
-    return rows
 
 
 def length_kind(solution: str) -> str:
@@ -53,12 +28,13 @@ def length_kind(solution: str) -> str:
 
 def _items(data: Path | None, chat: bool) -> list[Item]:
     found = []
-    for where, row in read_rows(data, "humaneval", "humaneval", "HumanEval.jsonl"):
+    files = Files(data, "humaneval-chat" if chat else "humaneval", "humaneval", "openai/human-eval (HumanEval.jsonl.gz)")
+    for row in files.rows(files.first("HumanEval.jsonl", "openai_humaneval/test-00000-of-00001.parquet")):
         keys = ("task_id", "prompt", "entry_point", "canonical_solution", "test")
-        task_id, prompt, entry_point, solution, test = (check_text(row.get(key), f'{where}: "{key}"') for key in keys)
+        task_id, prompt, entry_point, solution, test = (row.text(key) for key in keys)
         before, mark, rest = prompt.rpartition(f"def {entry_point}(")
         if not mark:
-            raise UserError(f'{where}: "prompt" does not define {entry_point}')
+            raise UserError(f'{row.where}: "prompt" does not define {entry_point}')
         problem = CodeProblem(entry_point, before, mark + rest, f"{test}\n\ncheck({entry_point})\n")
         asked: list[Message] | str = prompt
         if chat:

@@ -1,7 +1,8 @@
 """HumanEvalPack's "synthesize", zero-shot (Muennighoff et al., 2023; report section 6, Table 11): 164 problems in six languages.
 
-humanevalpack-python, -js, -java, -go, -cpp, -rust, from DIR/humanevalpack/LANGUAGE.jsonl, .gz too, or as its publisher lays it
-out: DIR/humanevalpack/data/LANGUAGE/data/humanevalpack.jsonl. LANGUAGE is python, js, java, go, cpp or rust.
+humanevalpack-python, -js, -java, -go, -cpp, -rust, from DIR/humanevalpack/LANGUAGE.jsonl, packed or not, or as its publisher laid
+it out: data/LANGUAGE/data/humanevalpack.jsonl, later LANGUAGE/test-00000-of-00001.parquet. LANGUAGE is python, js, java, go, cpp
+or rust.
 
 A chat model is asked for the whole function (Java: class) in a code block; a model without a template continues the prompt, and
 its text counts up to the brace that closes the function (Python: up to the next thing at its left edge), as in the published
@@ -20,10 +21,10 @@ from functools import partial
 from pathlib import Path
 
 from kwen.errors import UserError
-from kwen.evals.generations import check_text
 from kwen.evals.task import Item, Task
 from kwen.evals.tasks.code_answers import STOP, CodeProblem, flexible_code, problem_of, strict_code
-from kwen.evals.tasks.humaneval import length_kind, read_rows
+from kwen.evals.tasks.files import Files
+from kwen.evals.tasks.humaneval import length_kind
 from kwen.verify import languages
 from kwen.verify.code_tests import fenced_blocks
 from kwen.verify.programs import close_braces, hide_literals
@@ -109,27 +110,25 @@ _NAME = {  # the last function that a declaration opens; a problem's "entry_poin
 
 def _items(key: str, data: Path | None, seed: int) -> list[Item]:
     language = LANGUAGES[key]
-    folder, file = "humanevalpack", f"{key}.jsonl"
-    published = f"humanevalpack/data/{key}/data"
-    if data is not None and any((data / published / f"humanevalpack.jsonl{end}").is_file() for end in ("", ".gz")):
-        folder, file = published, "humanevalpack.jsonl"
+    files = Files(data, f"humanevalpack-{key}", "humanevalpack", "bigcode/humanevalpack")
+    name = files.first(f"data/{key}/data/humanevalpack.jsonl", f"{key}.jsonl", f"{key}/test-00000-of-00001.parquet")
     found = []
-    for where, row in read_rows(data, f"humanevalpack-{key}", folder, file):
+    for row in files.rows(name):
         fields = ("task_id", "prompt", "declaration", "canonical_solution", "entry_point", "test")
-        task_id, prompt, declaration, solution, entry_point, test = (check_text(row.get(f), f'{where}: "{f}"') for f in fields)
+        task_id, prompt, declaration, solution, entry_point, test = (row.text(field) for field in fields)
         if key == "python":
             before, mark, rest = prompt.rpartition(f"def {entry_point}(")
             if not mark:
-                raise UserError(f'{where}: "prompt" does not define {entry_point}')
+                raise UserError(f'{row.where}: "prompt" does not define {entry_point}')
             problem = CodeProblem(entry_point, before, mark + rest, test)
         else:
             if key == "go":
-                test = check_text(row.get("test_setup"), f'{where}: "test_setup"') + "\n" + test
+                test = row.text("test_setup") + "\n" + test
             if key == "cpp" and not ("main" in test and test.rstrip().endswith("}")):
-                raise UserError(f'{where}: "test" must end with the function main')
+                raise UserError(f'{row.where}: "test" must end with the function main')
             names = list(re.finditer(_NAME[key], hide_literals(language.name, declaration)))
             if not names:
-                raise UserError(f'{where}: "declaration" opens no {language.title} function')
+                raise UserError(f'{row.where}: "declaration" opens no {language.title} function')
             line = declaration.rfind("\n", 0, names[-1].start(1)) + 1
             problem = CodeProblem(names[-1].group(1), declaration[:line], prompt.strip(), test)
         ask = f"Complete this {language.title} function. Answer with the whole {language.whole} in one code block."

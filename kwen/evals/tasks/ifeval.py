@@ -1,4 +1,5 @@
-"""IFEval, 541 prompts with instructions that a program can check (Zhou et al., 2023): DIR/ifeval/input_data.jsonl.
+"""IFEval, 541 prompts with instructions that a program can check (Zhou et al., 2023): DIR/ifeval/input_data.jsonl,
+or ifeval_input_data.jsonl as the hub calls it.
 
 An answer is right where it follows all instructions of its prompt: strict by the text as it is, flexible in the benchmark's loose
 way (`kwen.verify.instructions`). What is extracted is the verdicts, a JSON list in the order of the instructions;
@@ -33,7 +34,8 @@ def items(data: Path | None, seed: int) -> list[Item]:
     """The prompts as conversations. UserError, too, where a language is to be told and the library for it is not installed."""
     found = []
     kinds: set[str] = set()
-    for row in Files(data, "ifeval", "ifeval", HOME).rows("input_data.jsonl"):
+    files = Files(data, "ifeval", "ifeval", HOME)
+    for row in files.rows(files.first("input_data.jsonl", "ifeval_input_data.jsonl")):
         names, checkers = _checkers(row)
         kinds.update(names)
         prompt = row.text("prompt")

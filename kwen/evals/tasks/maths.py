@@ -5,9 +5,10 @@ math          4-shot, for base models: worked training problems before the probl
 math-0-shot   for chat models: the problem in a conversation, with the answer to be put in a box
 
 Where there is no test folder, test.jsonl is read: the subset of 500 problems ({"problem", "solution", "answer", "subject",
-"unique_id"} a line); its training problems may be train.jsonl. strict: the last \\boxed{} or "the answer is"; flexible: the last
-formula or number besides. Judged by our own rules, then by math-verify (`kwen.verify.maths`). An item's id is SUBJECT/N, and its
-kind the subject.
+"unique_id"} a line); its training problems may be train.jsonl. On the hub a subject's rows are
+SUBJECT/train-00000-of-00001.parquet and test; N is the row there, from 0. strict: the last \\boxed{} or "the answer is";
+flexible: the last formula or number besides. Judged by our own rules, then by math-verify (`kwen.verify.maths`). An item's id
+is SUBJECT/N, and its kind the subject.
 """
 
 import json
@@ -27,7 +28,7 @@ _CHAT = "Solve the problem step by step and put the final answer in \\boxed{}."
 
 
 def _rows(files: Files, split: str) -> list[tuple[str, Row]]:
-    """(SUBJECT/N, row) of a split, from its folder or its .jsonl."""
+    """(SUBJECT/N, row) of a split, from its folder, its .parquet of each subject or its .jsonl."""
     part = f"/{split}/"
     names = [name for name in files.names(".json") if part in f"/{name}"]
     rows = []
@@ -40,6 +41,9 @@ def _rows(files: Files, split: str) -> list[tuple[str, Row]]:
         if not isinstance(values, dict):
             raise UserError(f"{where}: a JSON object is expected")
         rows.append((f"/{name}".partition(part)[2].removesuffix(".json"), Row(where, values)))
+    for subject in files.following(f"{{}}/{split}-00000-of-00001.parquet") if not rows else ():
+        for number, row in enumerate(files.rows(f"{subject}/{split}-00000-of-00001.parquet")):
+            rows.append((f"{subject}/{number}", row))
     if not rows:
         for row in files.rows(f"{split}.jsonl"):
             rows.append((row.text("unique_id").removeprefix(f"{split}/").removesuffix(".json"), row))

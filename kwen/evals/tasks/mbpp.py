@@ -1,4 +1,5 @@
-"""MBPP, small Python problems told in a sentence (Austin et al., 2021): DIR/mbpp/mbpp.jsonl, .gz too; ids 11 to 510.
+"""MBPP, small Python problems told in a sentence (Austin et al., 2021): DIR/mbpp/mbpp.jsonl, packed or not, or the hub's
+parquet files of the splits prompt and test; ids 11 to 510.
 
 mbpp        for base models: three worked problems (ids 2, 3, 4, of the set kept for prompts), then the problem and its tests,
             in a text to continue
@@ -13,17 +14,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from kwen.errors import UserError
-from kwen.evals.generations import check_text
 from kwen.evals.task import Item, Task
 from kwen.evals.tasks.code_answers import CodeProblem, flexible_code, pass_tests, strict_code
-from kwen.evals.tasks.humaneval import length_kind, read_rows
+from kwen.evals.tasks.files import Files
+from kwen.evals.tasks.humaneval import length_kind
 from kwen.text.messages import Message
 
 SHOTS = (2, 3, 4)
 FIRST, LAST = 11, 510
 
 
-class Row(NamedTuple):
+class Problem(NamedTuple):
     """One problem: its sentence, reference code, shown tests, the code that these need first, and the function that they call."""
 
     number: int
@@ -34,19 +35,20 @@ class Row(NamedTuple):
     entry_point: str
 
 
-def read_problems(data: Path | None) -> dict[int, Row]:
+def read_problems(data: Path | None) -> dict[int, Problem]:
     """All problems by id. Raises UserError without `data` or the file, and with the line number for a malformed row."""
-    rows = {}
-    for where, row in read_rows(data, "mbpp", "mbpp", "mbpp.jsonl"):
-        text, code, setup = (check_text(row.get(key), f'{where}: "{key}"') for key in ("text", "code", "test_setup_code"))
-        number, listed = row.get("task_id"), row.get("test_list")
+    files = Files(data, "mbpp", "mbpp", "google-research/google-research/mbpp")
+    test = files.first("mbpp.jsonl", "full/test-00000-of-00001.parquet")
+    names = [test] if test == "mbpp.jsonl" else ["full/prompt-00000-of-00001.parquet", test]
+    problems = {}
+    for row in (row for name in names for row in files.rows(name)):
+        text, code, setup = (row.text(key) for key in ("text", "code", "test_setup_code"))
+        number, listed = row.values.get("task_id"), row.texts("test_list")
         if type(number) is not int:
-            raise UserError(f'{where}: "task_id" must be a whole number')
-        if not isinstance(listed, list) or not listed or not all(isinstance(test, str) for test in listed):
-            raise UserError(f'{where}: "test_list" must be a list of texts')
-        code = code.replace("\r\n", "\n")
-        rows[number] = Row(number, text.strip(), code, listed, setup.replace("\r\n", "\n"), _entry_point(code, listed, where))
-    return rows
+            raise UserError(f'{row.where}: "task_id" must be a whole number')
+        code, setup = code.replace("\r\n", "\n"), setup.replace("\r\n", "\n")
+        problems[number] = Problem(number, text.strip(), code, listed, setup, _entry_point(code, listed, row.where))
+    return problems
 
 
 def _entry_point(code: str, tests: list[str], where: str) -> str:
@@ -61,12 +63,12 @@ def _entry_point(code: str, tests: list[str], where: str) -> str:
     raise UserError(f"{where}: its first test calls nothing that its code defines")
 
 
-def _told(row: Row) -> str:
+def _told(row: Problem) -> str:
     """A problem as the opening of a text."""
     return f'"""\n{row.text}\n' + "\n".join(row.tests) + '\n"""\n'
 
 
-def _item(row: Row, prompt: list[Message] | str) -> Item:
+def _item(row: Problem, prompt: list[Message] | str) -> Item:
     problem = CodeProblem(row.entry_point, "", "", "\n".join([row.setup, *row.tests]))
     return Item(str(row.number), prompt, row.code, "en", length_kind(row.code), {"problem": problem})
 

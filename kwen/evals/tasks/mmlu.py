@@ -5,11 +5,14 @@ mmlu-0-shot        for chat models: the question in a conversation; the letter t
 mmlu-5-shot-chat   the same after the five dev questions and their letters as turns
 
 Tables with a first line "question,choice0,...,choice3,answer" (answer a number from 0) and the published ones without (answer a
-letter) are both read. An item's id is SUBJECT/LINE, from 0, and its kind is the subject's group in the report's table 13.
+letter) are both read, and the hub's parquet files of its configuration "all" (subject, question, choices, answer). An item's id
+is SUBJECT/LINE, from 0, and its kind is the subject's group in the report's table 13.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
+from kwen.errors import UserError
 from kwen.evals.task import Item, Task
 from kwen.evals.tasks.choosing import CHOICES, LETTERS, lettered
 from kwen.evals.tasks.files import Files, Row
@@ -17,6 +20,7 @@ from kwen.evals.tasks.letters import NAMES_A_LETTER
 from kwen.text.messages import Message
 
 SHOTS = 5
+_PARQUET = "all/{}-00000-of-00001.parquet"
 _COLUMNS = ("question", "choice0", "choice1", "choice2", "choice3", "answer")
 _HUMANITIES = """formal_logic high_school_european_history high_school_us_history high_school_world_history international_law
     jurisprudence logical_fallacies moral_disputes moral_scenarios philosophy prehistory professional_law world_religions"""
@@ -44,22 +48,40 @@ def _choices(row: Row) -> list[str]:
     return [row.text(f"choice{number}") for number in range(4)]
 
 
-def _subjects(data: Path | None, name: str) -> tuple[Files, list[str]]:
+def _of_subjects(files: Files, split: str) -> dict[str, list[Row]]:
+    """The rows of a parquet file in the form of the tables, by subject."""
+    found: dict[str, list[Row]] = {}
+    for row in files.rows(_PARQUET.format(split)):
+        values = {f"choice{number}": choice for number, choice in enumerate(row.texts("choices", 4))}
+        found.setdefault(row.text("subject"), []).append(Row(row.where, row.values | values))
+    return found
+
+
+def _subjects(data: Path | None, name: str, count: int) -> Iterator[tuple[str, list[Row], list[Row]]]:
+    """Each subject with its first `count` dev questions and its test questions."""
     files = Files(data, name, "mmlu", "hendrycks/test")
-    return files, files.subjects("{}_test.csv")
+    if files.names(_PARQUET.format("test")):
+        test = _of_subjects(files, "test")
+        dev = _of_subjects(files, "dev") if count else dict.fromkeys(test, [])
+        for subject in sorted(test):
+            if subject not in dev:
+                raise UserError(f"{name}: no dev question of {subject} in {files.root}; fetch the whole data set")
+            yield subject, dev[subject][:count], test[subject]
+        return
+    for subject in files.subjects("{}_test.csv"):
+        yield subject, _rows(files, f"{subject}_dev.csv")[:count] if count else [], _rows(files, f"{subject}_test.csv")
 
 
 def few_shot(data: Path | None, seed: int) -> list[Item]:
     """All test questions, each after the five dev questions of its subject."""
-    files, subjects = _subjects(data, "mmlu")
     items = []
-    for subject in subjects:
+    for subject, dev, test in _subjects(data, "mmlu", SHOTS):
         shots = []
-        for row in _rows(files, f"{subject}_dev.csv")[:SHOTS]:
+        for row in dev:
             letter = LETTERS[row.choice("answer", LETTERS[:4])]
             shots.append(f"{lettered(row.text('question').strip(), _choices(row))} {letter}\n\n")
         opening = f"The following are multiple choice questions (with answers) about {subject.replace('_', ' ')}.\n\n"
-        for number, row in enumerate(_rows(files, f"{subject}_test.csv")):
+        for number, row in enumerate(test):
             right = row.choice("answer", LETTERS[:4])
             items.append(
                 Item(
@@ -77,14 +99,12 @@ def _asked(row: Row) -> list[Message]:
 
 
 def _conversations(data: Path | None, name: str, count: int) -> list[Item]:
-    files, subjects = _subjects(data, name)
     items = []
-    for subject in subjects:
+    for subject, dev, test in _subjects(data, name, count):
         shots: list[list[Message]] = [
-            [*_asked(row), {"role": "assistant", "content": LETTERS[row.choice("answer", LETTERS[:4])]}]
-            for row in (_rows(files, f"{subject}_dev.csv")[:count] if count else [])
+            [*_asked(row), {"role": "assistant", "content": LETTERS[row.choice("answer", LETTERS[:4])]}] for row in dev
         ]
-        for number, row in enumerate(_rows(files, f"{subject}_test.csv")):
+        for number, row in enumerate(test):
             right = LETTERS[row.choice("answer", LETTERS[:4])]
             extra = {"choices": tuple(_choices(row))}
             group = GROUPS.get(subject, "other")

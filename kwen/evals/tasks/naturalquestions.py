@@ -1,5 +1,5 @@
 """Natural Questions without a passage, NQ-open (Kwiatkowski et al., 2019; Lee et al., 2019):
-DIR/naturalquestions/NQ-open.dev.jsonl, packed or not.
+DIR/naturalquestions/NQ-open.dev.jsonl, packed or not, or the hub's nq_open/validation-00000-of-00001.parquet.
 
 naturalquestions   0-shot, for base models: an answer in a line after Q: and A:
 
@@ -51,7 +51,8 @@ def zero_shot(data: Path | None, seed: int) -> list[Item]:
     """The questions of the dev set."""
     items = []
     files = Files(data, "naturalquestions", "naturalquestions", "google-research-datasets/natural-questions (nq_open)")
-    for number, row in enumerate(files.rows("NQ-open.dev.jsonl")):
+    dev = files.first("NQ-open.dev.jsonl", "nq_open/validation-00000-of-00001.parquet")
+    for number, row in enumerate(files.rows(dev)):
         answers = row.texts("answer")
         question = row.text("question").strip().removesuffix("?")
         first = question.partition(" ")[0].lower()

@@ -1,10 +1,10 @@
 """PIQA, how to do everyday things (Bisk et al., 2020): DIR/piqa, valid.jsonl with valid-labels.lst, or dev.jsonl with
-dev-labels.lst, packed or not.
+dev-labels.lst, packed or not, or the hub's plain_text/validation/0000.parquet.
 
 piqa   0-shot, for base models: the likelier of two solutions after Question: and Answer:; flexible: by character
 
-A row is {"goal", "sol1", "sol2"}; the labels' file holds 0 or 1 a line. The words are lm-eval's (piqa). An item's id is its place
-in the file, from 0.
+A row is {"goal", "sol1", "sol2"}; the labels' file holds 0 or 1 a line, the hub's rows hold it as "label". The words are
+lm-eval's (piqa). An item's id is its place in the file, from 0.
 """
 
 from pathlib import Path
@@ -17,9 +17,12 @@ from kwen.evals.tasks.files import Files
 def zero_shot(data: Path | None, seed: int) -> list[Item]:
     """The goals of the validation set."""
     files = Files(data, "piqa", "piqa", "ybisk/piqa (physicaliqa-train-dev.zip)")
-    file = files.first("valid.jsonl", "dev.jsonl")
+    file = files.first("valid.jsonl", "dev.jsonl", "plain_text/validation/0000.parquet")
     rows = files.rows(file)
-    rights = files.labels(f"{file.removesuffix('.jsonl')}-labels.lst", ("0", "1"), rows)
+    if file.endswith(".parquet"):
+        rights = files.labelled(rows, "label", ("0", "1"))
+    else:
+        rights = files.labels(f"{file.removesuffix('.jsonl')}-labels.lst", ("0", "1"), rows)
     return [
         Item(
             str(number), f"Question: {row.text('goal')}\nAnswer:", str(right), "en", "all",

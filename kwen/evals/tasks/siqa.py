@@ -1,9 +1,10 @@
-"""Social IQa, why people do what they do (Sap et al., 2019): DIR/siqa, dev.jsonl with dev-labels.lst, packed or not.
+"""Social IQa, why people do what they do (Sap et al., 2019): DIR/siqa, dev.jsonl with dev-labels.lst, packed or not, or the
+hub's default/validation/0000.parquet.
 
 siqa   0-shot, for base models: the likeliest of three answers after Q: and A:; flexible: by character
 
-A row is {"context", "question", "answerA", "answerB", "answerC"}; the labels' file holds 1, 2 or 3 a line. The words are
-lm-eval's (social_iqa). An item's id is its place in the file, from 0.
+A row is {"context", "question", "answerA", "answerB", "answerC"}; the labels' file holds 1, 2 or 3 a line, the hub's rows hold
+it as "label". The words are lm-eval's (social_iqa). An item's id is its place in the file, from 0.
 """
 
 from pathlib import Path
@@ -16,8 +17,12 @@ from kwen.evals.tasks.files import Files
 def zero_shot(data: Path | None, seed: int) -> list[Item]:
     """The questions of the dev set."""
     files = Files(data, "siqa", "siqa", "allenai/social_i_qa (socialiqa-train-dev.zip)")
-    rows = files.rows("dev.jsonl")
-    rights = files.labels("dev-labels.lst", ("1", "2", "3"), rows)
+    file = files.first("dev.jsonl", "default/validation/0000.parquet")
+    rows = files.rows(file)
+    if file.endswith(".parquet"):
+        rights = files.labelled(rows, "label", ("1", "2", "3"))
+    else:
+        rights = files.labels("dev-labels.lst", ("1", "2", "3"), rows)
     return [
         Item(
             str(number), f"Q: {row.text('context')} {row.text('question')}\nA:", str(right), "en", "all",

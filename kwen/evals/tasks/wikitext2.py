@@ -1,7 +1,9 @@
-"""WikiText-2 (Merity et al., 2016): DIR/wikitext2/test.txt, an item an article, its text as it stands in the file.
+"""WikiText-2 (Merity et al., 2016): DIR/wikitext2/test.txt, or the hub's wikitext-2-v1/test-00000-of-00001.parquet; an item an
+article, its text as it stands in the file.
 
 An article begins at a line " = Title = ". It is read in windows as long as the model's context that predict disjoint parts, the
 last one filled up with what stands before it, as lm-eval's rolling log-likelihood is. Words are what white space separates.
+The hub's rows are the lines; those that are blank, " \\n" in the file, are empty there.
 """
 
 import re
@@ -18,11 +20,15 @@ _ALL = 1 << 20
 def items(data: Path | None, seed: int) -> list[Item]:
     """The articles, in the file's order; the id is the title and its place."""
     files = Files(data, "wikitext2", "wikitext2", "WikiText-2 word level, Salesforce")
-    where = f"{files.root}/test.txt"
-    try:
-        text = files.read("test.txt").decode()
-    except UnicodeDecodeError as error:
-        raise UserError(f"{where}: not UTF-8 ({error}); fetch it again") from None
+    name = files.first("test.txt", "wikitext-2-v1/test-00000-of-00001.parquet")
+    where = f"{files.root}/{name}"
+    if name.endswith(".parquet"):
+        text = "".join(row.text("text") or " \n" for row in files.rows(name))
+    else:
+        try:
+            text = files.read(name).decode()
+        except UnicodeDecodeError as error:
+            raise UserError(f"{where}: not UTF-8 ({error}); fetch it again") from None
     titles = list(_TITLE.finditer(text))
     if not titles or text[: titles[0].start()].strip():
         raise UserError(f'{where}: a line " = Title = " before a blank one is expected first')
