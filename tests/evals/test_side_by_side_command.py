@@ -170,7 +170,7 @@ def test_a_malformed_prompt_is_named_by_its_line(tmp_path: Path, row: dict, prob
         (["m", "--against", "o", "--limit", "0"], "limit 0"),
         (["m", "--against", "o", "--json", "no/such/folder.json"], "does not exist"),
         (["m", "--tasks", "gsm8k", "--prompts", "q.jsonl"], "give --against OTHER with them"),
-        (["m"], "needs --tasks NAMES, or --against OTHER"),
+        (["m"], "needs --tasks NAMES, --long-context, or --against OTHER"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(
