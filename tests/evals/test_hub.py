@@ -162,7 +162,10 @@ def test_a_second_fetch_into_the_same_folder_waits_for_nobody(hub: Hub, tmp_path
     assert hub.asked == []
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if folder_of(name) not in (*SOURCES, "nanoworld", "perplexity", "preference")])
+NOT_PUBLISHED = ("nanoworld", "perplexity", "preference")
+
+
+@pytest.mark.parametrize("name", [name for name in TASKS if folder_of(name) not in (*SOURCES, *NOT_PUBLISHED)])
 def test_what_the_hub_does_not_have_names_the_publisher_before_anything_is_fetched(hub: Hub, tmp_path: Path, name: str) -> None:
     said = refused(hub, tmp_path, "gsm8k", name)
     assert f"{name}: {tmp_path}/{folder_of(name)} does not exist; put the files of " in said
