@@ -13,9 +13,10 @@ from kwen.engine.completion import Completion
 from kwen.engine.generator import Generator
 from kwen.engine.language_model import LanguageModel
 from kwen.errors import UserError
-from kwen.evals import long_context as module
-from kwen.evals.long_context import VARIANTS, layer_windows, long_context, perplexity_by_length, retrieval, switches
+from kwen.evals.long_context import long_context
 from kwen.evals.perplexity import score_tokens, start_token
+from kwen.evals.perplexity_by_length import VARIANTS, layer_windows, perplexity_by_length, switches
+from kwen.evals.retrieval import FORMS, retrieval
 
 TRAINED = 64
 LENGTHS = [32, 64, 100, 128, 256]
@@ -96,7 +97,7 @@ def test_the_number_is_hidden_at_its_depth_and_the_right_answer_counts(
             assert len(ids) + one.max_new_tokens <= 1000 and ids[0] == start_token(lm)
             text = lm.tokenizer.decode(ids)
             prompts.append(text)
-            statement = module._FORMS[kind][0].split("{number}")[0]
+            statement = FORMS[kind][0].split("{number}")[0]
             at = text.index(statement)
             number = text[at + len(statement) :][:5]
             answers.append(Completion(f" {number if at < len(text) / 2 else '1' + number}.", [], [], "length"))

@@ -8,7 +8,8 @@ import pytest
 import kwen
 from kwen.cli.main import exit_code
 from kwen.evals import long_context as module
-from kwen.evals.long_context import VARIANTS, joined
+from kwen.evals.long_context import joined
+from kwen.evals.perplexity_by_length import VARIANTS
 
 
 def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, str, str]:
