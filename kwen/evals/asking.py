@@ -32,15 +32,12 @@ class ScoringModel(Protocol):
     @property
     def config(self) -> ModelConfig:
         """The model's own."""
-        ...
 
     def token_ids(self, messages: Sequence[Mapping[str, Any]]) -> list[int]:
         """A conversation as the model reads it."""
-        ...
 
     def score(self, conversations: Sequence[Sequence[Mapping[str, Any]]]) -> list[float]:
         """The score of each conversation, which ends with a reply."""
-        ...
 
 
 @dataclass(frozen=True)
