@@ -33,7 +33,6 @@ def long_context(
     """
     from kwen.engine.language_model import load
     from kwen.evals import long_context as measured
-    from kwen.evals.run import model_hash
 
     if limit is not None and limit < 1:
         raise UserError(f"limit {limit}: give a number of texts of at least 1")
@@ -44,8 +43,7 @@ def long_context(
     wanted = max(lengths) if lengths else 8 * lm.config.trained_length
     texts = measured.joined(lm, sources, wanted)[: limit or COUNT] if sources else []
     kept = None if out is None else out / OUT
-    found = measured.long_context(lm, texts, lengths, seed=seed, keep=kept, progress=_named(progress))
-    return {"model_hash": model_hash(lm)} | found
+    return measured.long_context(lm, texts, lengths, seed=seed, keep=kept, progress=_named(progress))
 
 
 def read_lengths(text: str) -> list[int]:

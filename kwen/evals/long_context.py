@@ -46,9 +46,9 @@ def long_context(
     keep: Path | None = None,
     progress: Progress = silent,
 ) -> dict[str, Any]:
-    """Table 3 and the needle test of one model, as JSON: {"trained": T, "lengths", "perplexity": {variant: [...]}, "stderr",
-    "documents", "memory_bytes": {"full", "window"}, "needle": as `retrieval` gives it, "passkey": the same}; the last two alone
-    where there are no documents.
+    """Table 3 and the needle test of one model, as JSON: {"model_hash", "trained": T, "lengths", "perplexity": {variant: [...]},
+    "stderr", "documents", "memory_bytes": {"full", "window"}, "needle": as `retrieval` gives it, "passkey": the same}; needle and
+    passkey alone where there are no documents.
 
     lengths: in tokens, by default T/2, T, 2 T, 4 T and 8 T, as far as a document reaches. needle_lengths: by default those of
     `lengths` that hold needle and question. memory_bytes: the most that keys and values of one text of the longest length took,
@@ -70,7 +70,7 @@ def long_context(
     settings = {"depths": [*depths], "trials": trials, "seed": seed, "lengths": [*lengths], "asked": asked}
     facts = {"model_hash": model_hash(lm), "documents_hash": json_hash([*documents]), "settings": settings}
     parts = _Parts(keep, facts, (len(VARIANTS) if documents else 0) + sum(map(len, asked.values())), progress)
-    result: dict[str, Any] = {"trained": trained, "lengths": [*lengths]}
+    result: dict[str, Any] = {"model_hash": facts["model_hash"], "trained": trained, "lengths": [*lengths]}
     if documents:
         tables = [
             parts.part(variant, partial(perplexity_by_length, lm, documents, lengths, (variant,))) for variant in VARIANTS
