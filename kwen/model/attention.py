@@ -5,13 +5,13 @@ dim.
 """
 
 import math
+import mmap
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -21,7 +21,6 @@ from kwen.model.config import ModelConfig
 
 BLOCK = 32
 """Positions of one block of the paged cache."""
-_ALIGNMENT = 64  # bytes: a line of the processor's cache
 
 
 @dataclass(frozen=True)
@@ -61,9 +60,13 @@ def untouched_zeros(shape: Sequence[int], dtype: torch.dtype, device: torch.devi
     if torch.device(device).type != "cpu":
         return torch.zeros(*shape, dtype=dtype, device=device)
     size = math.prod(shape) * dtype.itemsize
-    store = np.zeros(size + _ALIGNMENT, dtype=np.uint8)  # the system's own zero pages; torch.zeros writes them
-    begin = -store.ctypes.data % _ALIGNMENT
-    return torch.from_numpy(store[begin : begin + size]).view(dtype).view(*shape)
+    if size == 0:
+        return torch.zeros(*shape, dtype=dtype)
+    # Pages of the system's own: malloc would hand out memory that was freed before, which has to be cleared.
+    pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        pages.madvise(mmap.MADV_HUGEPAGE)  # blocks are read in any order: fewer misses of the table of pages
+    return torch.frombuffer(pages, dtype=dtype).view(*shape)
 
 
 class PagedCache:
