@@ -2,43 +2,68 @@
 text that may come again.
 
 Cached text is a tree: a node is one full block of tokens after its parent's, so a path from the root is a prefix. Keys are the
-tokens themselves under their parent's number, never a hash: two texts cannot be taken for each other. A block that nobody holds
-stays cached until its place is needed; the one unused for longest goes first, and the ends of texts before their beginnings.
-Texts of different RoPE bases (dynamic NTK's chunks) have keys that differ, so each chunk has a root of its own: 0, -1, -2, ...
+tokens themselves under their parent's number, never a hash: two texts cannot be taken for each other. A node has a block in each
+group of layers. A prefix can be used where each group has the blocks that the next query sees, which of a group with a window
+are the last few only. A block that nobody holds stays cached until its place is needed; the one unused for longest goes first,
+and the ends of texts before their beginnings. Texts of different RoPE bases (dynamic NTK's chunks) have keys that differ, so each
+chunk has a root of its own: 0, -1, -2, ...
 """
 
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 
 from kwen.engine.runner import BLOCK
 
 ROOT = 0
 Key = tuple[int, tuple[int, ...]]
-"""A node's parent, and its tokens."""
+"""A node's parent, and its tokens: BLOCK of them, or fewer at the end of a prompt."""
+
+
+@dataclass(slots=True)
+class Node:
+    """A block of tokens in the tree. blocks: of each group, None where it is not cached (any more). pending: a request is
+    computing it right now."""
+
+    number: int
+    blocks: list[int | None]
+    pending: bool = False
 
 
 @dataclass(slots=True)
 class Match:
-    """How much of a prompt is cached: the blocks of its first `len(blocks) * BLOCK` tokens, the node that they end in; `tail`, a
-    block whose first tokens are the whole rest of the prompt; `pending`: another request is computing more of it right now."""
+    """How much of a prompt is cached.
 
-    blocks: list[int] = field(default_factory=list)
+    tokens: so many need not be computed. whole: the full blocks among them, which end in `node`. groups: of each group those of
+    the full blocks that are still seen, the last ones. tail: of each group a block whose first tokens are the whole rest of the
+    prompt, or nothing. pending: another request is computing more of it right now, and nothing else is told.
+    """
+
+    tokens: int = 0
+    whole: int = 0
     node: int = ROOT
-    tail: int | None = None
+    groups: list[list[int]] = field(default_factory=list)
+    tail: list[int] = field(default_factory=list)
     pending: bool = False
+
+    def held(self) -> list[int]:
+        """All blocks of it."""
+        return [*chain.from_iterable(self.groups), *self.tail]
 
 
 class Tables:
     """The blocks of one sequence: a table for each group of layers, position p in block `groups[g][p // BLOCK]`.
 
     windows: of each group. What no later query of a windowed group sees is given back; its place in the table stays.
+    match: what the sequence begins with; a block that it names for a place is held already.
     """
 
-    def __init__(self, windows: Sequence[int | None]) -> None:
+    def __init__(self, windows: Sequence[int | None], match: Match | None = None) -> None:
         self.windows = windows
-        self.groups: list[list[int]] = [[] for _ in windows]
-        self._gone = [0] * len(windows)  # blocks given back, from the table's beginning on
+        begin = match if match is not None else Match(groups=[[] for _ in windows])
+        self._gone = [begin.whole - len(blocks) for blocks in begin.groups]  # not held, from the table's beginning on
+        self.groups = [[0] * gone + blocks for gone, blocks in zip(self._gone, begin.groups, strict=True)]
 
     def missing(self, tokens: int) -> int:
         """Blocks that have to be taken so that there is room for `tokens` positions."""
@@ -50,12 +75,16 @@ class Tables:
         for number, table in enumerate(self.groups):
             table += blocks[number * each : (number + 1) * each]
 
+    def at(self, position: int) -> list[int]:
+        """Of each group the block in which `position` lies."""
+        return [table[position // BLOCK] for table in self.groups]
+
     def unseen(self, position: int) -> list[int]:
         """Take out the blocks that no query at `position` or later sees."""
         blocks: list[int] = []
         for number, window in enumerate(self.windows):
             if window is not None:
-                gone = max(self._gone[number], (position - window + 1) // BLOCK)
+                gone = max(self._gone[number], _first_seen(window, position))
                 blocks += self.groups[number][self._gone[number] : gone]
                 self._gone[number] = gone
         return blocks
@@ -72,18 +101,16 @@ def most_blocks(windows: Sequence[int | None], tokens: int, chunk: int) -> int:
 
 
 class BlockPool:
-    """`count` blocks, numbers 0 to count - 1; grows by `grow`. most_held: so many were in use at once."""
+    """`count` blocks, numbers 0 to count - 1; grows by `grow`. windows: of each group. most_held: so many were in use at once."""
 
-    def __init__(self, count: int = 0) -> None:
-        self.count, self.most_held = count, 0
+    def __init__(self, windows: Sequence[int | None] = (None,), count: int = 0) -> None:
+        self.windows, self.count, self.most_held = windows, count, 0
         self._fresh = 0  # blocks from here on were never used
         self._free: list[int] = []
         self._holders: dict[int, int] = {}
         self._unheld: OrderedDict[int, None] = OrderedDict()  # cached, held by nobody; longest unused first
-        self._nodes: dict[Key, tuple[int, int]] = {}  # (parent, tokens) -> (node, block)
-        self._tails: dict[Key, int] = {}
-        self._keys: dict[int, list[Key]] = {}  # of each cached block: its node's, its tail's
-        self._pending: set[Key] = set()
+        self._nodes: dict[Key, Node] = {}
+        self._keys: dict[int, list[tuple[Key, int]]] = {}  # of each cached block: its nodes', and in which group it is theirs
         self._next_node = ROOT + 1
 
     @property
@@ -118,10 +145,11 @@ class BlockPool:
         self.most_held = max(self.most_held, len(self._holders))
         return blocks
 
-    def hold(self, block: int) -> None:
-        """One holder more of a block that is cached."""
-        self._unheld.pop(block, None)
-        self._holders[block] = self._holders.get(block, 0) + 1
+    def hold(self, blocks: Sequence[int]) -> None:
+        """One holder more of each, which are cached."""
+        for block in blocks:
+            self._unheld.pop(block, None)
+            self._holders[block] = self._holders.get(block, 0) + 1
 
     def release(self, blocks: list[int]) -> None:
         """One holder less of each; those of the end of a text first in line to be used again."""
@@ -130,11 +158,7 @@ class BlockPool:
             if self._holders[block]:
                 continue
             del self._holders[block]
-            keys = self._keys.get(block, [])
-            if any(key in self._pending for key in keys):  # never computed: worth nothing
-                self._forget(block)
-                keys = []
-            if keys:
+            if block in self._keys:
                 self._unheld[block] = None
             else:
                 self._free.append(block)
@@ -142,51 +166,62 @@ class BlockPool:
     def match(self, prompt: list[int], root: int = ROOT) -> Match:
         """The longest cached beginning of `prompt` below `root`; one token at least is left to compute."""
         found = Match(node=root)
-        whole = _whole(prompt)
-        for number in range(whole):
-            key = (found.node, tuple(prompt[number * BLOCK : (number + 1) * BLOCK]))
-            if key not in self._nodes:
-                return found
-            if key in self._pending:
-                found.pending = True
-                return found
-            found.node, block = self._nodes[key]
-            found.blocks.append(block)
-        key = (found.node, tuple(prompt[whole * BLOCK :]))
-        if len(key[1]) > 1 and key in self._tails:
-            found.pending = key in self._pending
-            found.tail = None if found.pending else self._tails[key]
+        path: list[Node] = []
+        runs = [0] * len(self.windows)  # of each group, how many blocks in a row are cached up to here
+        parent, whole, tail = root, _whole(prompt), False
+        for place in range(whole + 1):
+            tokens = tuple(prompt[place * BLOCK : (place + 1) * BLOCK])
+            node = self._nodes.get((parent, tokens))
+            if node is None or place == whole and len(tokens) == 1:
+                break
+            if node.pending:
+                return Match(pending=True)
+            path.append(node)
+            position = min((place + 1) * BLOCK, len(prompt) - 1)
+            runs = [run + 1 if block is not None else 0 for run, block in zip(runs, node.blocks, strict=True)]
+            if all(run > place - _first_seen(window, position) for run, window in zip(runs, self.windows, strict=True)):
+                tail = place == whole
+                found.tokens, found.whole, found.node = position, place + (not tail), parent if tail else node.number
+            parent = node.number
+        for group, window in enumerate(self.windows):
+            seen = path[_first_seen(window, found.tokens) : found.whole]
+            found.groups.append([block for node in seen if (block := node.blocks[group]) is not None])
+        if tail:
+            found.tail = [block for block in path[whole].blocks if block is not None]
         return found
 
-    def announce(self, prompt: list[int], blocks: list[int], match: Match) -> list[Key]:
-        """Enter the blocks of `prompt` that are about to be computed, so that equal prompts wait for them; the keys for
-        `computed`."""
-        keys: list[Key] = []
-        node = match.node
-        whole = _whole(prompt)
-        for number in range(len(match.blocks), whole):
-            key = (node, tuple(prompt[number * BLOCK : (number + 1) * BLOCK]))
-            node = self._enter(key, blocks[number])
-            self._pending.add(key)
-            keys.append(key)
-        key = (node, tuple(prompt[whole * BLOCK :]))
-        if len(key[1]) > 1 and key not in self._tails:
-            self._tails[key] = blocks[whole]
-            self._keys.setdefault(blocks[whole], []).append(key)
-            self._pending.add(key)
-            keys.append(key)
-        return keys
+    def announce(self, prompt: list[int], match: Match) -> list[tuple[int, Key]]:
+        """Enter what of `prompt` is about to be computed, so that equal prompts wait for it: the keys for `remember` or
+        `abandon`, each with the number of tokens after which it is computed."""
+        announced: list[tuple[int, Key]] = []
+        number = match.node
+        for place in range(match.whole, _whole(prompt) + (not match.tail)):
+            tokens = tuple(prompt[place * BLOCK : (place + 1) * BLOCK])
+            if place == _whole(prompt) and len(tokens) == 1:
+                break
+            node = self._enter((number, tokens))
+            if None in node.blocks:
+                node.pending = True
+                announced.append((place * BLOCK + len(tokens), (number, tokens)))
+            number = node.number
+        return announced
 
-    def computed(self, key: Key) -> None:
-        """What was announced is in the cache now."""
-        self._pending.discard(key)
+    def remember(self, key: Key, blocks: Sequence[int]) -> int:
+        """What lies in `blocks`, of each group one, is computed; its node's number. What is cached already stays as it is."""
+        node = self._enter(key)
+        node.pending = False
+        for group, block in enumerate(blocks):
+            if node.blocks[group] is None:
+                node.blocks[group] = block
+                self._keys.setdefault(block, []).append((key, group))
+        return node.number
 
-    def remember(self, parent: int, tokens: tuple[int, ...], block: int) -> int:
-        """Enter a full block of tokens after node `parent`; its node. One that is cached already stays as it is."""
-        key = (parent, tokens)
-        if key in self._nodes:
-            return self._nodes[key][0]
-        return self._enter(key, block)
+    def abandon(self, key: Key) -> None:
+        """What was announced will not be computed."""
+        node = self._nodes.get(key)
+        if node is not None:
+            node.pending = False
+            self._drop_empty(key, node)
 
     def clear(self) -> None:
         """Forget all cached text; blocks that are held stay held."""
@@ -195,21 +230,28 @@ class BlockPool:
         self._free += self._unheld
         self._unheld.clear()
 
-    def _enter(self, key: Key, block: int) -> int:
-        node, self._next_node = self._next_node, self._next_node + 1
-        self._nodes[key] = (node, block)
-        self._keys.setdefault(block, []).append(key)
-        return node
+    def _enter(self, key: Key) -> Node:
+        if key not in self._nodes:
+            self._nodes[key] = Node(self._next_node, [None] * len(self.windows))
+            self._next_node += 1
+        return self._nodes[key]
 
     def _forget(self, block: int) -> None:
-        for key in self._keys.pop(block, []):
-            self._pending.discard(key)
-            if self._nodes.get(key, (0, -1))[1] == block:
-                del self._nodes[key]
-            if self._tails.get(key) == block:
-                del self._tails[key]
+        for key, group in self._keys.pop(block, []):
+            node = self._nodes[key]
+            node.blocks[group] = None
+            self._drop_empty(key, node)
+
+    def _drop_empty(self, key: Key, node: Node) -> None:
+        if not node.pending and all(block is None for block in node.blocks):
+            del self._nodes[key]
 
 
 def _whole(prompt: list[int]) -> int:
     """The full blocks of `prompt` before its last token, which is always computed."""
     return (len(prompt) - 1) // BLOCK
+
+
+def _first_seen(window: int | None, position: int) -> int:
+    """The first block that a query at `position` sees."""
+    return 0 if window is None else max(position - window + 1, 0) // BLOCK

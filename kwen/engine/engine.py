@@ -77,10 +77,10 @@ class Engine:
         self.runner = runner if runner is not None else make_runner(model, cache_dtype)
         self.slots = slots
         self.capacity = max(1, cache_bytes // self.runner.block_bytes)
-        self._pool = BlockPool()
         self.windows = CacheLayout.of(model.config).windows
+        self._pool = BlockPool(self.windows)
         trained_length = self.config.trained_length if self.config.use_dynamic_ntk else None
-        self._scheduler = Scheduler(self._pool, slots, prefill_tokens, self.windows, trained_length)
+        self._scheduler = Scheduler(self._pool, slots, prefill_tokens, trained_length)
         self._sampled: list[Request] = []
         self._sampling = SamplingBatch([])
         self._prompt_tokens = self._generated_tokens = self._steps = self._cancelled = 0
@@ -203,10 +203,10 @@ class Engine:
             return []
         for chunk in chunks:
             place = self._scheduler.running[chunk.request]
-            if place.copy is not None:
-                self.runner.copy_block(*place.copy)
-                self._pool.release([place.copy[0]])
-                place.copy = None
+            for source, target in place.copies:
+                self.runner.copy_block(source, target)
+                self._pool.release([source])
+            place.copies = []
         step, rows = self._step(chunks)
         logits = self.runner.forward(step)
         self._steps += 1

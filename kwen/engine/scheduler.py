@@ -13,14 +13,15 @@ into the next chunk is re-based: it gives its blocks back and is computed anew w
 logits are always those of a fresh prefill of the same text. (Released code keeps the old base and drifts.) A sequence that grows
 to n tokens computes less than 2 n again. Blocks are shared between requests of the same chunk alone.
 
-Layers with windows give blocks back as soon as no later query sees them; with them no prefixes are shared.
+Layers with windows give blocks back as soon as no later query sees them; what a prefix's next token sees is shared as long as it
+is cached.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kwen.engine.blocks import ROOT, BlockPool, Key, Match, Tables, most_blocks
+from kwen.engine.blocks import ROOT, BlockPool, Key, Tables, most_blocks
 from kwen.engine.request import Request
 from kwen.engine.runner import BLOCK
 from kwen.model.rope import chunk_of
@@ -49,26 +50,15 @@ class Place:
         self.computed = 0
         self.node = ROOT
         self.whole = 0  # blocks that the tree knows
-        self.announced: deque[tuple[int, Key]] = deque()  # (tokens after which it holds, key)
-        self.copy: tuple[int, int] | None = None  # a block to copy into one of its own before the first pass
+        self.announced: deque[tuple[int, Key]] = deque()  # (tokens after which it is computed, key)
+        self.copies: list[tuple[int, int]] = []  # blocks to copy into its own before the first pass
 
 
 class Scheduler:
-    """At most `slots` requests run at once, over the blocks of `pool`.
+    """At most `slots` requests run at once, over the blocks of `pool`. trained_length: T of dynamic NTK, None where it is off."""
 
-    windows: of each group of layers. trained_length: T of dynamic NTK, None where it is off.
-    """
-
-    def __init__(
-        self,
-        pool: BlockPool,
-        slots: int,
-        prefill_tokens: int,
-        windows: Sequence[int | None] = (None,),
-        trained_length: int | None = None,
-    ) -> None:
-        self.pool, self.slots, self.prefill_tokens = pool, slots, prefill_tokens
-        self.windows, self.trained_length = windows, trained_length
+    def __init__(self, pool: BlockPool, slots: int, prefill_tokens: int, trained_length: int | None = None) -> None:
+        self.pool, self.slots, self.prefill_tokens, self.trained_length = pool, slots, prefill_tokens, trained_length
         self.waiting: deque[Request] = deque()
         self.running: dict[Request, Place] = {}
         self.preemptions = self.rebased = 0
@@ -82,7 +72,7 @@ class Scheduler:
     def remove(self, request: Request) -> None:
         """Take a request out, wherever it is; its blocks can be used again."""
         if request in self.running:
-            self.pool.release(self.running.pop(request).tables.held())
+            self._leave(request)
         elif request in self.waiting:
             self.waiting.remove(request)
 
@@ -123,52 +113,43 @@ class Scheduler:
         place = self.running[chunk.request]
         place.computed = chunk.start + len(chunk.tokens) - chunk.guessed + accepted
         while place.announced and place.announced[0][0] <= place.computed:
-            self.pool.computed(place.announced.popleft()[1])
-        if self._windowed:
-            self.pool.release(place.tables.unseen(place.computed))
-            return
+            count, key = place.announced.popleft()
+            self.pool.remember(key, place.tables.at(count - 1))
         while (place.whole + 1) * BLOCK <= place.computed:
-            tokens = chunk.request.tokens(place.whole * BLOCK, (place.whole + 1) * BLOCK)
-            place.node = self.pool.remember(place.node, tuple(tokens), place.tables.groups[0][place.whole])
+            first = place.whole * BLOCK
+            tokens = chunk.request.tokens(first, first + BLOCK)
+            place.node = self.pool.remember((place.node, tuple(tokens)), place.tables.at(first))
             place.whole += 1
+        self.pool.release(place.tables.unseen(place.computed))
 
     def _admit(self, chunks: dict[Request, Chunk], room: int) -> None:
         deferred: list[Request] = []
         while self.waiting and len(self.running) < self.slots and room > 0:
             request = self.waiting.popleft()
             tokens, chunk = request.shared, self._chunk_of(request.length)
-            match = Match(node=-chunk) if self._windowed else self.pool.match(tokens, -chunk)
+            match = self.pool.match(tokens, -chunk)
             if match.pending:
                 deferred.append(request)
                 continue
-            for block in match.blocks:
-                self.pool.hold(block)
-            if match.tail is not None:
-                self.pool.hold(match.tail)  # until it is copied
-            place = Place(Tables(self.windows), chunk)
-            place.tables.extend(match.blocks)
-            most = most_blocks(self.windows, request.length, self.prefill_tokens) - len(match.blocks)
-            first = request.length if not self._windowed else min(request.length, room, request.chunk_limit)
+            self.pool.hold(match.held())  # a tail's until it is copied
+            place = Place(Tables(self.pool.windows, match), chunk)
+            count = min(request.length - match.tokens, room, request.chunk_limit)
+            most = most_blocks(self.pool.windows, request.length, self.prefill_tokens) - sum(map(len, match.groups))
             # a block to spare for each that runs, so that it does not have to give way at once
             fits = most + len(self.running) <= self.pool.available or not self.running
+            first = match.tokens + count if self._windowed else request.length
             own = self.pool.take(place.tables.missing(first)) if fits else None
             if own is None:
-                self.pool.release(match.blocks + ([match.tail] if match.tail is not None else []))
+                self.pool.release(match.held())
                 self.waiting.appendleft(request)
                 break
             place.tables.extend(own)
-            place.node, place.whole = match.node, len(match.blocks)
-            place.computed = len(match.blocks) * BLOCK
-            if match.tail is not None:
-                place.copy = (match.tail, own[0])
-                place.computed = len(tokens) - 1
-            elif not self._windowed:
-                keys = self.pool.announce(tokens, place.tables.groups[0], match)
-                place.announced.extend((min((place.whole + n + 1) * BLOCK, len(tokens)), key) for n, key in enumerate(keys))
+            place.node, place.whole, place.computed = match.node, match.whole, match.tokens
+            place.copies = [*zip(match.tail, place.tables.at(match.tokens), strict=True)] if match.tail else []
+            place.announced.extend(self.pool.announce(tokens, match))
             request.admitted(place.computed)
             self.cached_tokens += place.computed
             self.running[request] = place
-            count = min(request.length - place.computed, room, request.chunk_limit)
             chunks[request] = _chunk(request, place.computed, count)
             room -= count
         self.waiting.extendleft(reversed(deferred))
@@ -199,15 +180,21 @@ class Scheduler:
 
     def _give_back(self, request: Request) -> None:
         """Let a request begin again: it is the next to be admitted."""
-        self.pool.release(self.running.pop(request).tables.held())
+        self._leave(request)
         self.waiting.appendleft(request)
+
+    def _leave(self, request: Request) -> None:
+        place = self.running.pop(request)
+        for _, key in place.announced:
+            self.pool.abandon(key)
+        self.pool.release(place.tables.held())
 
     def _chunk_of(self, length: int) -> int:
         return 0 if self.trained_length is None else chunk_of(length, self.trained_length)
 
     @property
     def _windowed(self) -> bool:
-        return self.windows != (None,)
+        return any(window is not None for window in self.pool.windows)
 
 
 def _chunk(request: Request, start: int, count: int) -> Chunk:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from random_models import random_model
 
-from kwen.engine.blocks import Tables, most_blocks
+from kwen.engine.blocks import BlockPool, Tables, most_blocks
 from kwen.engine.engine import Engine, make_runner
 from kwen.engine.native_library import library, why_not
 from kwen.engine.native_runner import NativeRunner
@@ -248,6 +248,47 @@ def test_a_model_of_windows_alone_needs_only_what_they_hold(tokenizer: Tokenizer
             whole = model(torch.tensor([request.prompt + request.token_ids]))[0, len(request.prompt) - 1 : -1].log_softmax(-1)
         assert request.token_ids == whole.argmax(-1).tolist()
         assert request.logprobs == pytest.approx(whole.amax(-1).tolist(), abs=3e-4)
+
+
+@pytest.mark.parametrize("kind", ["native", "torch"])
+def test_what_the_next_token_sees_of_a_prefix_is_shared(tokenizer: Tokenizer, kind: str) -> None:
+    skip_without_kernels(kind)
+    model, head = model_of("windows", tokenizer.vocab_size), prompts(tokenizer.vocab_size)[-4][:170]
+    asked = [head[:150], head, head, head[:100] + head[:9]]
+
+    def told(engine: Engine, prompt: list[int]) -> Request:
+        request = Request(0, prompt, SamplingParams(NEW), tokenizer)
+        run(engine, [request], [0])
+        return request
+
+    engine = Engine(model, runner=RUNNERS[kind](model))
+    shared = [told(engine, prompt) for prompt in asked]
+    assert [request.cached_tokens for request in shared] == [0, 128, 169, 96]
+    for request in shared:
+        alone = told(Engine(model, runner=RUNNERS[kind](model)), request.prompt)
+        assert alone.cached_tokens == 0 and alone.token_ids == request.token_ids
+        assert alone.logprobs == (request.logprobs if kind == "native" else pytest.approx(request.logprobs, abs=3e-4))
+    twins = [Request(n, asked[1][1:], SamplingParams(NEW), tokenizer) for n in range(2)]
+    run(engine, twins, [0, 0])
+    assert [request.cached_tokens for request in twins] == [0, 168] and twins[0].token_ids == twins[1].token_ids
+
+
+def test_a_prefix_ends_where_a_window_lacks_a_block() -> None:
+    pool, tables, prompt = BlockPool((None, 20), 8), Tables((None, 20)), [*range(4 * BLOCK + 1)]
+    blocks = pool.take(tables.missing(4 * BLOCK))
+    assert blocks is not None
+    tables.extend(blocks)
+    for count, key in pool.announce(prompt, pool.match(prompt)):
+        assert pool.match(prompt).pending
+        pool.remember(key, tables.at(count - 1))
+    whole = pool.match(prompt)
+    assert (whole.tokens, whole.groups) == (4 * BLOCK, [tables.groups[0], tables.groups[1][3:]])
+    pool.release(tables.held())
+    last = pool.take(1)
+    assert last == tables.groups[1][3:]  # the end of the text goes first
+    found = pool.match(prompt)
+    assert (found.tokens, found.groups) == (3 * BLOCK, [tables.groups[0][:3], tables.groups[1][2:3]])
+    assert [count for count, _ in pool.announce(prompt, found)] == [4 * BLOCK] and pool.match(prompt).pending
 
 
 @settings(deadline=None)
