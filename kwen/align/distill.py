@@ -12,7 +12,7 @@ from pydantic import Field
 
 from kwen.align.answer_figures import add_up, answer_figures
 from kwen.align.chat_model import load_tokenizer, write_chat_model
-from kwen.align.on_policy import OnPolicy, OnPolicyConfig, check_shares
+from kwen.align.on_policy import OnPolicy, OnPolicyConfig, check_context, check_shares
 from kwen.align.on_policy_plan import ShowPlan, check_plan
 from kwen.align.queries import QuerySource, query_tokens
 from kwen.align.reverse_kl import linear_reverse_kl
@@ -95,9 +95,7 @@ class Distillation(OnPolicy):
         super().__init__(config, seed=seed, policy=policy, work=work, group=group)
         self.queries, self.counts = query_tokens(config.data, self.tokenizer, self.template, seed, self.longest_query)
         found = load_checkpoint(teacher)
-        if config.sequence_length > found.config.max_position_embeddings:
-            context = found.config.max_position_embeddings
-            raise UserError(f"sequence_length {config.sequence_length} exceeds the context of {teacher}, {context}: lower it")
+        check_context(config, teacher, found.config)
         self.teacher = build_model(found, self.dtype, self.device).requires_grad_(False).train()
         self.vocabulary = min(found.config.vocab_size, self.checkpoint.config.vocab_size)
         self.name_run(teacher=found.config.to_hf())

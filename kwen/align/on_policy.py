@@ -24,6 +24,7 @@ from kwen.align.queries import queries_of_step
 from kwen.align.rollouts import Pack, Rollout, pack_rollouts, roll_out
 from kwen.errors import UserError
 from kwen.files import json_hash
+from kwen.model.config import ModelConfig
 from kwen.model.formats.checkpoint import build_model
 from kwen.model.formats.load import load_checkpoint
 from kwen.model.transformer import Transformer
@@ -80,6 +81,18 @@ def check_shares(config: OnPolicyConfig, world: int) -> None:
         )
 
 
+def check_context(config: OnPolicyConfig, folder: Path, model: ModelConfig) -> None:
+    """UserError where `config`'s sequences are longer than the model of `folder` can be trained on what it samples."""
+    if config.sequence_length > model.max_position_embeddings:
+        context = model.max_position_embeddings
+        raise UserError(f"sequence_length {config.sequence_length} exceeds the context of {folder}, {context}: lower it")
+    if config.sequence_length > model.on_policy_context:
+        raise UserError(
+            f"sequence_length {config.sequence_length} exceeds what {folder} was trained at, {model.on_policy_context}; beyond "
+            "it dynamic NTK and LogN change what is sampled, and training has neither: lower it, or switch them off"
+        )
+
+
 class OnPolicy(ABC):
     """One rank's policy, its optimiser, and its place in the run."""
 
@@ -95,9 +108,7 @@ class OnPolicy(ABC):
         self.settings, self.seed, self.work, self.group = config, seed, work, group
         self.device, self.dtype = group.device, training_dtype(config.precision, group.device)
         self.checkpoint = load_checkpoint(policy)
-        context = self.checkpoint.config.max_position_embeddings
-        if config.sequence_length > context:
-            raise UserError(f"sequence_length {config.sequence_length} exceeds the context of {policy}, {context}: lower it")
+        check_context(config, policy, self.checkpoint.config)
         self.policy = build_model(self.checkpoint, torch.float32, self.device).train()
         if config.lora is not None:
             add_lora(self.policy, config.lora, seed)

@@ -118,6 +118,13 @@ class ModelConfig:
         return self.seq_length or self.max_position_embeddings
 
     @property
+    def on_policy_context(self) -> int:
+        """The longest sequence that a pass in training mode, where the training-free switches are off, gives the logits of that
+        the model was sampled with: T where dynamic NTK or LogN is on, else all of the context."""
+        free = self.use_dynamic_ntk or self.use_logn_attn
+        return min(self.trained_length, self.max_position_embeddings) if free else self.max_position_embeddings
+
+    @property
     def windows(self) -> tuple[int | None, ...]:
         """Of each layer, how many positions a query sees; None for all."""
         return self.attention_windows or (None,) * self.num_hidden_layers

@@ -1,6 +1,7 @@
 """GRPO and its kin on a tiny chat model: what must hold exactly, and a problem whose best answer is known."""
 
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -170,6 +171,13 @@ def test_the_chat_model_is_written_with_its_samples_and_curve(chat: Path, questi
 def test_bad_settings_end_with_one_line(chat: Path, questions: Path, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="exceeds the context of .*: lower it"):
         run_of(chat, questions, tmp_path, sequence_length=512)
+    stretched = tmp_path / "stretched"
+    shutil.copytree(chat, stretched)
+    facts = json.loads((chat / "config.json").read_text()) | {"use_dynamic_ntk": True, "seq_length": 64}
+    (stretched / "config.json").write_text(json.dumps(facts))
+    with pytest.raises(UserError, match="exceeds what .* was trained at, 64; beyond it dynamic NTK"):
+        run_of(stretched, questions, tmp_path)
+    run_of(stretched, questions, tmp_path, sequence_length=64)
     with pytest.raises(UserError, match="leaves no room for a query"):
         run_of(chat, questions, tmp_path, max_new_tokens=96)
     with pytest.raises(UserError, match="no task of at most 2 tokens"):
