@@ -1,12 +1,14 @@
 """`kwen eval` beside lm-eval on the same items: equal answers item by item, and the time each takes.
 
     sh benchmarks/peers/install.sh PEERS lmeval
-    python benchmarks/harness.py MODEL --data DIR --peers PEERS [--only NAME ...] [--items N] [--vllm] [--served] [--json FILE]
+    python benchmarks/harness.py MODEL --data DIR --peers PEERS [--only NAME ...] [--items N] [--context N] [--vllm] [--served]
+                                 [--json FILE]
 
 MODEL is a Hugging Face folder or a .gguf file (which is converted once). lm-eval runs its own task files where they can be
 pointed at local data (MMLU, GSM8K, BBH, WikiText-2); what is changed in them is written below, task by task. Both load the model
 in float32 and both times hold the loading. HumanEval's answers are compared as text and judged in our sandbox for both, since
-lm-eval would run them unprotected. --served: lm-eval's `local-completions` asks `kwen serve` besides.
+lm-eval would run them unprotected. --context: both take the model's context for N tokens, so that WikiText-2 is read in windows
+of so many. --served: lm-eval's `local-completions` asks `kwen serve` besides.
 """
 
 import argparse
@@ -14,6 +16,7 @@ import dataclasses
 import json
 import math
 import platform
+import shutil
 import socket
 import subprocess
 import sys
@@ -167,6 +170,14 @@ COMPARISONS = {
 }
 
 
+def with_context(model: Path, tokens: int, folder: Path) -> Path:
+    """A copy of a Hugging Face folder whose config says that the context is `tokens`."""
+    shutil.copytree(model, folder)
+    config = folder / "config.json"
+    write_json(config, json.loads(config.read_text(encoding="utf-8")) | {"max_position_embeddings": tokens})
+    return folder
+
+
 def ours(model: Path, comparison: Comparison, items: list[Item], data: Path, work: Path) -> dict[str, Any]:
     """Our answers to `items` by id, the score, and seconds, loading included."""
     task = TASKS[comparison.task]
@@ -267,6 +278,7 @@ def main() -> None:
     parser.add_argument("--only", nargs="*", default=list(COMPARISONS), choices=list(COMPARISONS))
     parser.add_argument("--items", type=int, help="the first so many of each, for a quick look")
     parser.add_argument("--batch", type=int, default=8, help="lm-eval's")
+    parser.add_argument("--context", type=int, metavar="N", help="take the model's context for N tokens")
     parser.add_argument("--vllm", action="store_true", help="lm-eval's vLLM backend too, from PEERS/vllm with lm-eval in it")
     parser.add_argument("--served", action="store_true", help="lm-eval's local-completions too, against kwen serve")
     parser.add_argument("--json", type=Path)
@@ -282,6 +294,8 @@ def main() -> None:
             model = work / "hf"
             convert = "from kwen.cli.main import run; run()"
             subprocess.run([sys.executable, "-c", convert, "convert", str(arguments.model), str(model), "--to", "hf"], check=True)
+        if arguments.context:
+            model = with_context(model, arguments.context, work / "context")
         start = load(model).tokenizer.control_tokens.get("<|endoftext|>")
         for name in arguments.only:
             comparison = COMPARISONS[name]
@@ -311,7 +325,8 @@ def main() -> None:
                 print(f"{name}, lm-eval {kind}: ours {own['seconds']:.1f} s, {json.dumps(row)}", flush=True)
             if arguments.json:
                 facts = {"machine": platform.processor() or platform.machine(), "date": date.today().isoformat()}
-                write_json(arguments.json, {**facts, "model": arguments.model.name, "results": results})
+                facts |= {"model": arguments.model.name, "context": arguments.context}
+                write_json(arguments.json, {**facts, "results": results})
 
 
 if __name__ == "__main__":
