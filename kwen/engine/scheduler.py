@@ -21,7 +21,7 @@ from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from kwen.engine.blocks import ROOT, BlockPool, Key, Tables, most_blocks
+from kwen.engine.blocks import ROOT, BlockPool, Key, Match, Tables, most_blocks
 from kwen.engine.request import Request
 from kwen.engine.runner import BLOCK
 from kwen.model.rope import chunk_of
@@ -131,28 +131,38 @@ class Scheduler:
             if match.pending:
                 deferred.append(request)
                 continue
-            self.pool.hold(match.held())  # a tail's until it is copied
-            place = Place(Tables(self.pool.windows, match), chunk)
-            count = min(request.length - match.tokens, room, request.chunk_limit)
-            most = most_blocks(self.pool.windows, request.length, self.prefill_tokens) - sum(map(len, match.groups))
-            # a block to spare for each that runs, so that it does not have to give way at once
-            fits = most + len(self.running) <= self.pool.available or not self.running
-            first = match.tokens + count if self._windowed else request.length
-            own = self.pool.take(place.tables.missing(first)) if fits else None
-            if own is None:
-                self.pool.release(match.held())
+            place = self._place(request, match, chunk, room)
+            if place is None and match.tail and not self.running:  # there is no room for a tail beside its copy
+                match = self.pool.match(tokens[: match.whole * BLOCK + 1], -chunk)
+                place = self._place(request, match, chunk, room)
+            if place is None:
                 self.waiting.appendleft(request)
                 break
-            place.tables.extend(own)
-            place.node, place.whole, place.computed = match.node, match.whole, match.tokens
-            place.copies = [*zip(match.tail, place.tables.at(match.tokens), strict=True)] if match.tail else []
             place.announced.extend(self.pool.announce(tokens, match))
             request.admitted(place.computed)
             self.cached_tokens += place.computed
             self.running[request] = place
+            count = min(request.length - place.computed, room, request.chunk_limit)
             chunks[request] = _chunk(request, place.computed, count)
             room -= count
         self.waiting.extendleft(reversed(deferred))
+
+    def _place(self, request: Request, match: Match, chunk: int, room: int) -> Place | None:
+        """A place that begins with `match`, if there are blocks for what `request` needs besides, and in the next pass."""
+        self.pool.hold(match.held())  # a tail's until it is copied
+        place = Place(Tables(self.pool.windows, match), chunk)
+        most = most_blocks(self.pool.windows, request.length, self.prefill_tokens) - sum(map(len, match.groups))
+        # a block to spare for each that runs, so that it does not have to give way at once
+        fits = most + len(self.running) <= self.pool.available or not self.running
+        next_pass = match.tokens + min(request.length - match.tokens, room, request.chunk_limit)
+        own = self.pool.take(place.tables.missing(next_pass if self._windowed else request.length)) if fits else None
+        if own is None:
+            self.pool.release(match.held())
+            return None
+        place.tables.extend(own)
+        place.node, place.whole, place.computed = match.node, match.whole, match.tokens
+        place.copies = [*zip(match.tail, place.tables.at(match.tokens), strict=True)] if match.tail else []
+        return place
 
     def _reach(self, request: Request, tokens: int) -> bool:
         """Blocks for so many tokens of a running request, if there are any left."""

@@ -85,6 +85,7 @@ def run(engine: Engine, requests: list[Request], arrivals: list[int]) -> None:
         engine.add([left.pop(number) for number in coming])
         engine.step()
         step += 1
+        assert step < 10_000, "the engine does not come to an end"
 
 
 def skip_without_kernels(kind: str) -> None:
@@ -271,6 +272,20 @@ def test_what_the_next_token_sees_of_a_prefix_is_shared(tokenizer: Tokenizer, ki
     twins = [Request(n, asked[1][1:], SamplingParams(NEW), tokenizer) for n in range(2)]
     run(engine, twins, [0, 0])
     assert [request.cached_tokens for request in twins] == [0, 168] and twins[0].token_ids == twins[1].token_ids
+
+
+@pytest.mark.parametrize("windows", [(None,) * 4, WINDOWS])
+def test_a_cache_with_no_block_to_spare_runs_the_same_prompt_again(tokenizer: Tokenizer, windows: tuple[int | None, ...]) -> None:
+    """A prompt's last block is copied to be shared, which takes one more than the prompt itself."""
+    model, prompt = model_of("windows", tokenizer.vocab_size, attention_windows=windows), prompts(tokenizer.vocab_size)[-4][:79]
+    runner = make_runner(model)
+    blocks = most_blocks(CacheLayout.of(model.config).windows, len(prompt) + NEW, 17)
+    engine = Engine(model, 1, blocks * runner.block_bytes, 17, runner)
+    requests = [Request(n, prompt, SamplingParams(NEW), tokenizer) for n in range(2)]
+    for request in requests:
+        engine.check(request)
+        run(engine, [request], [0])
+    assert requests[1].cached_tokens == 64 and requests[0].token_ids == requests[1].token_ids
 
 
 def test_a_prefix_ends_where_a_window_lacks_a_block() -> None:

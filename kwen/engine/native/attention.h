@@ -3,21 +3,24 @@
 // A block holds BLOCK positions of one head: keys as [dim][BLOCK], so that a vector holds positions; values as [BLOCK][dim]. bfloat16
 // goes in pairs, as its product takes it: keys [dim / 2][BLOCK][2], values [BLOCK / 2][dim][2]; queries and weights are rounded to it.
 // int8: a scale for each position and head; keys [dim / 4][BLOCK][4] of unsigned levels around 128, values [BLOCK / 4][dim][4]; queries are
-// rounded to int8 and weights to unsigned bytes, a scale for each query and for each query and block. A query's scores, the sum of
-// their exponentials and the weighted values are chains of additions in a fixed order, so a query has the same bits in any batch and
-// chunk. Positions, and then dimensions, are done a PANEL at a time.
+// rounded to int8 and weights to unsigned bytes, a scale for each query and for each query and block.
+//
+// The context is gone through a CHUNK of blocks at a time, by all queries of an item before the next, so that its keys and values are
+// read once from memory, and a tile's scores stay in the nearest cache. What a query has of the chunks before is scaled anew where a
+// larger score comes. Its sums are chains of additions in an order that its own position alone fixes, so a query has the same bits in
+// any batch and whatever it is computed with. Positions, and then dimensions, are done a PANEL at a time.
 #pragma once
 
 #include <algorithm>
 #include <cmath>
-#include <vector>
 
 #include "vectors.h"
 
 namespace kwen {
 
 constexpr int BLOCK = 32;
-constexpr int TILE = 6;  // queries that share a reading of keys and values
+constexpr int CHUNK = 16;  // blocks
+constexpr int TILE = 6;    // queries that share a reading of keys and values from the caches
 
 // Where one layer's keys and values are: [block][head][...]; `dim` is the head dim padded to 16.
 template <typename T>
@@ -206,28 +209,31 @@ inline void add_values(const T* value, int dim, bool wide, int upto, const float
     }
 }
 
-// `Q` queries (rows of `dim` floats, scaled already) at `positions`, over the blocks of `table`; results go to the rows of `out`. A
-// query sees `window` positions, its own the last; the blocks before those that any of the queries sees are not looked at. Where one
-// query sees a block and another does not, the other's weights there are 0, which changes no bit of its sums.
+// What a query has seen so far: the largest score, and the sum of the exponentials of all relative to it, by lanes.
+struct Seen {
+    float most, total[LANES];
+};
+
+// `Q` queries (rows of `dim` floats, scaled already) at `positions`, over the blocks [first, first + CHUNK) of `table`: `seen` and the
+// sums in the rows of `out` are brought forward. A query sees `window` positions, its own the last; the blocks before those that any of
+// the queries sees are not looked at. Where one query sees a block and another does not, the other's weights there are 0, which changes
+// no bit of its sums.
 template <int Q, typename T>
-[[gnu::noinline]] void attend_tile(const Pages<T>& pages, int head, const int32_t* table, const float* const* queries,
-                                   const int32_t* positions, int window, float* const* out, float* scores, int stride) {
+[[gnu::noinline]] void attend_chunk(const Pages<T>& pages, int head, const int32_t* table, int first, const float* const* queries,
+                                    const Narrow* narrow, const int32_t* positions, int window, Seen* seen, float* const* out) {
     constexpr bool pairwise = std::is_same_v<T, bf16>, scaled = std::is_same_v<T, int8_t>;
+    constexpr int inputs = 4 / sizeof(T), stride = CHUNK * BLOCK;
     const int dim = pages.dim;
     int furthest = 0, nearest = positions[0];
     for (int q = 0; q < Q; ++q) furthest = std::max(furthest, positions[q]), nearest = std::min(nearest, positions[q]);
-    const int blocks = furthest / BLOCK + 1, begin = std::max(nearest - window + 1, 0) / BLOCK;
-    Narrow narrow[Q];
-    for (int q = 0; q < Q; ++q) {
-        if constexpr (pairwise) narrow[q].fill_bf16(queries[q], dim);
-        if constexpr (scaled) narrow[q].fill_int8(queries[q], dim);
-    }
-    constexpr int inputs = 4 / sizeof(T);
+    const int begin = std::max(first, std::max(nearest - window + 1, 0) / BLOCK), end = std::min(first + CHUNK, furthest / BLOCK + 1);
+    if (begin >= end) return;
+    alignas(64) float scores[Q * stride];
     Floats most[Q];
 #pragma GCC unroll 8
-    for (int q = 0; q < Q; ++q) most[q] = all(-INFINITY);
-    for (int b = begin; b < blocks; ++b) {
-        const T *keys = pages.key(table[b], head), *next = pages.key(table[std::min(b + 1, blocks - 1)], head);
+    for (int q = 0; q < Q; ++q) most[q] = all(seen[q].most);
+    for (int b = begin; b < end; ++b) {
+        const T *keys = pages.key(table[b], head), *next = pages.key(table[std::min(b + 1, end - 1)], head);
         for (int place = 0; place < BLOCK; place += PANEL) {
             Floats s[Q][2];
             const T* values = pages.value(table[b], head) + static_cast<size_t>(place) * dim;
@@ -245,24 +251,24 @@ template <int Q, typename T>
                     s1 = up_to(unseen - LANES, all(-INFINITY), s1);
                 }
                 most[q] = largest(most[q], largest(s0, s1));
-                float* row = scores + static_cast<size_t>(q) * stride + b * BLOCK + place;
+                float* row = scores + q * stride + (b - first) * BLOCK + place;
                 store(row, s0);
                 store(row + LANES, s1);
             }
         }
     }
-    float inverse[Q];
+    Floats kept[Q];  // what the sums so far are multiplied by; 0 where there is none, 1 where the largest score is an older one
     for (int q = 0; q < Q; ++q) {
-        const Floats top = all(largest_of(most[q]));
-        float* row = scores + static_cast<size_t>(q) * stride;
-        Floats total = zeros();
-        for (int b = begin; b < blocks; ++b) {
-            float* at = row + b * BLOCK;
+        const float top = largest_of(most[q]);
+        kept[q] = exp_(all(seen[q].most - top));
+        Floats total = multiply(load(seen[q].total), kept[q]);
+        for (int b = begin; b < end; ++b) {
+            float* at = scores + q * stride + (b - first) * BLOCK;
             Floats w[BLOCK / LANES], heaviest = zeros();
             const float* scale = scaled ? pages.value_scale + pages.at(table[b], head) * BLOCK : nullptr;
 #pragma GCC unroll 8
             for (int i = 0; i < BLOCK / LANES; ++i) {
-                w[i] = exp_(subtract(load(at + i * LANES), top));
+                w[i] = exp_(subtract(load(at + i * LANES), all(top)));  // of -infinity 0, also where nothing was seen yet
                 total = add(total, w[i]);
                 if constexpr (scaled) {
                     w[i] = multiply(w[i], load(scale + i * LANES));
@@ -280,21 +286,39 @@ template <int Q, typename T>
             }
             if constexpr (scaled) at[BLOCK / 4] = most_heavy / 255.0f;
         }
-        inverse[q] = 1.0f / sum_of(total);
+        store(seen[q].total, total);
+        seen[q].most = top;
     }
     for (int e = 0; e < dim; e += PANEL) {  // as many dimensions as the registers hold sums of
         const bool wide = e + LANES < dim;
         Floats y[Q][2];
 #pragma GCC unroll 8
-        for (int q = 0; q < Q; ++q) y[q][0] = y[q][1] = zeros();
-        for (int b = begin; b < blocks; ++b)
+        for (int q = 0; q < Q; ++q) {
+            y[q][0] = multiply(load(out[q] + e), kept[q]);
+            y[q][1] = wide ? multiply(load(out[q] + e + LANES), kept[q]) : zeros();
+        }
+        for (int b = begin; b < end; ++b)
             add_values<Q>(pages.value(table[b], head) + e * inputs, dim, wide, std::min(BLOCK, furthest + 1 - b * BLOCK),
-                          scores + b * BLOCK, stride, y);
+                          scores + (b - first) * BLOCK, stride, y);
 #pragma GCC unroll 8
         for (int q = 0; q < Q; ++q) {
-            store(out[q] + e, multiply(y[q][0], all(inverse[q])));
-            if (wide) store(out[q] + e + LANES, multiply(y[q][1], all(inverse[q])));
+            store(out[q] + e, y[q][0]);
+            if (wide) store(out[q] + e + LANES, y[q][1]);
         }
+    }
+}
+
+// The same for any number of queries up to TILE.
+template <typename T>
+void attend_chunk(int count, const Pages<T>& pages, int head, const int32_t* table, int first, const float* const* queries,
+                  const Narrow* narrow, const int32_t* positions, int window, Seen* seen, float* const* out) {
+    switch (count) {
+        case 1: return attend_chunk<1>(pages, head, table, first, queries, narrow, positions, window, seen, out);
+        case 2: return attend_chunk<2>(pages, head, table, first, queries, narrow, positions, window, seen, out);
+        case 3: return attend_chunk<3>(pages, head, table, first, queries, narrow, positions, window, seen, out);
+        case 4: return attend_chunk<4>(pages, head, table, first, queries, narrow, positions, window, seen, out);
+        case 5: return attend_chunk<5>(pages, head, table, first, queries, narrow, positions, window, seen, out);
+        default: return attend_chunk<6>(pages, head, table, first, queries, narrow, positions, window, seen, out);
     }
 }
 

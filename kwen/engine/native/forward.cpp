@@ -6,6 +6,7 @@
 
 #include <memory>
 #include <unistd.h>
+#include <vector>
 
 #include "attention.h"
 #include "product.h"
@@ -49,8 +50,26 @@ struct Step {
 
 namespace {
 
+constexpr int MOST_TILES = 16;  // of an item
+
 struct Item {
     int sequence, head, first, count;  // queries [first, first + count) of those of one sequence and key/value head
+};
+
+// The queries of an item, what they have seen and where their sums go.
+struct Asked {
+    std::vector<const float*> queries;
+    std::vector<float*> out;
+    std::vector<int32_t> positions;
+    std::vector<Narrow> narrow;
+    std::vector<Seen> seen;
+    std::vector<float> padded;
+
+    void reserve(size_t count) {
+        if (queries.size() >= count) return;
+        queries.resize(count), out.resize(count), positions.resize(count), narrow.resize(count), seen.resize(count);
+        padded.resize(count * 2 * 512);
+    }
 };
 
 struct Engine {
@@ -59,7 +78,7 @@ struct Engine {
     std::vector<Layer> layers;
     std::vector<Rows> rows;  // one for each form that a matrix's input has
     std::vector<Item> items;
-    std::vector<std::vector<float>> scores;
+    std::vector<Asked> asked;  // one for each thread
     std::unique_ptr<std::atomic<int>[]> counters;
     int counter_count = 0;
 
@@ -236,37 +255,41 @@ private:
 
     template <typename T>
     void attend(const Layer& layer, const Pages<T>& cache, const Item& item, int G, int qkv_stride, int attended_stride) {
-        const float* queries[TILE];
-        float* out[TILE];
-        int32_t positions[TILE];
-        const bool direct = cache.dim == m.E;
-        float held[TILE * 512], padded[TILE * 512];
+        Asked& asked = e.asked[thread];
+        asked.reserve(item.count);
+        const int dim = cache.dim;
+        const bool direct = dim == m.E;
+        int furthest = 0, nearest = 1 << 30;
         for (int i = 0; i < item.count; ++i) {
             const int t = s.starts[item.sequence] + (item.first + i) / G, h = item.head * G + (item.first + i) % G;
-            queries[i] = &e.qkv[static_cast<size_t>(t) * qkv_stride + h * m.E];
-            positions[i] = s.positions[t];
-            out[i] = direct ? &e.attended[static_cast<size_t>(t) * attended_stride + h * m.E] : held + i * 512;
-            if (direct) continue;
-            std::memcpy(padded + i * 512, queries[i], m.E * sizeof(float));
-            std::fill(padded + i * 512 + m.E, padded + i * 512 + cache.dim, 0.0f);
-            queries[i] = padded + i * 512;
+            const float* query = &e.qkv[static_cast<size_t>(t) * qkv_stride + h * m.E];
+            float* out = &e.attended[static_cast<size_t>(t) * attended_stride + h * m.E];
+            if (!direct) {  // a head dim that is no multiple of the vectors'
+                float* padded = &asked.padded[static_cast<size_t>(i) * 2 * 512];
+                std::memcpy(padded, query, m.E * sizeof(float));
+                std::fill(padded + m.E, padded + dim, 0.0f);
+                query = padded, out = padded + 512;
+            }
+            asked.queries[i] = query, asked.out[i] = out, asked.positions[i] = s.positions[t];
+            furthest = std::max(furthest, s.positions[t]), nearest = std::min(nearest, s.positions[t]);
+            std::fill(out, out + dim, 0.0f);
+            asked.seen[i] = {-INFINITY, {0}};
+            if constexpr (std::is_same_v<T, bf16>) asked.narrow[i].fill_bf16(query, dim);
+            if constexpr (std::is_same_v<T, int8_t>) asked.narrow[i].fill_int8(query, dim);
         }
-        const int32_t* table = this->table(layer, item.sequence);
         const int window = layer.window ? layer.window : 1 << 30;
-        std::vector<float>& scores = e.scores[thread];
-        const int stride = s.table_stride * BLOCK;
-        if (scores.size() < static_cast<size_t>(TILE) * stride) scores.resize(static_cast<size_t>(TILE) * stride);
-        switch (item.count) {
-            case 1: attend_tile<1>(cache, item.head, table, queries, positions, window, out, scores.data(), stride); break;
-            case 2: attend_tile<2>(cache, item.head, table, queries, positions, window, out, scores.data(), stride); break;
-            case 3: attend_tile<3>(cache, item.head, table, queries, positions, window, out, scores.data(), stride); break;
-            case 4: attend_tile<4>(cache, item.head, table, queries, positions, window, out, scores.data(), stride); break;
-            case 5: attend_tile<5>(cache, item.head, table, queries, positions, window, out, scores.data(), stride); break;
-            default: attend_tile<6>(cache, item.head, table, queries, positions, window, out, scores.data(), stride);
-        }
-        for (int i = 0; !direct && i < item.count; ++i) {
+        const int first_block = std::max(nearest - window + 1, 0) / BLOCK / CHUNK * CHUNK;
+        for (int first = first_block; first <= furthest / BLOCK; first += CHUNK)
+            for (int i = 0; i < item.count; i += TILE)
+                attend_chunk(std::min(TILE, item.count - i), cache, item.head, table(layer, item.sequence), first, &asked.queries[i],
+                             &asked.narrow[i], &asked.positions[i], window, &asked.seen[i], &asked.out[i]);
+        for (int i = 0; i < item.count; ++i) {
+            const Floats inverse = all(1.0f / sum_of(load(asked.seen[i].total)));
+            float* out = asked.out[i];
+            for (int k = 0; k < dim; k += LANES) store(out + k, multiply(load(out + k), inverse));
+            if (direct) continue;
             const int t = s.starts[item.sequence] + (item.first + i) / G, h = item.head * G + (item.first + i) % G;
-            std::memcpy(&e.attended[static_cast<size_t>(t) * attended_stride + h * m.E], out[i], m.E * sizeof(float));
+            std::memcpy(&e.attended[static_cast<size_t>(t) * attended_stride + h * m.E], out, m.E * sizeof(float));
         }
     }
 
@@ -406,7 +429,7 @@ int32_t kwen_step(void* handle, const Step* step) {
     room(e.qkv, N * (round_up((m.H + 2 * m.K) * m.E, PANEL) + PANEL) + 32);
     room(e.attended, N * (m.H * m.E + 16) + 32);
     room(e.wide, N * round_up(m.W, 16) + 32);
-    if (e.scores.size() < static_cast<size_t>(s.threads)) e.scores.resize(s.threads);
+    if (e.asked.size() < static_cast<size_t>(s.threads)) e.asked.resize(s.threads);
     const int counters = m.layers * 16 + 16;
     if (e.counter_count < counters) e.counters.reset(new std::atomic<int>[counters]), e.counter_count = counters;
     for (int i = 0; i < counters; ++i) e.counters[i].store(0, std::memory_order_relaxed);
@@ -415,8 +438,11 @@ int32_t kwen_step(void* handle, const Step* step) {
     for (int q = 0; q < s.sequences; ++q) {
         const int count = (s.starts[q + 1] - s.starts[q]) * static_cast<int>(G);
         for (int t = s.starts[q]; t < s.starts[q + 1]; ++t) sequence_of[t] = q;
+        // the further back they look, the more queries go through a chunk together, as long as every thread has enough items
+        const int context = s.positions[s.starts[q + 1] - 1] + 1, tiles = (count + TILE - 1) / TILE * m.K;
+        const int size = TILE * std::max(1, std::min({MOST_TILES, context / (CHUNK * BLOCK), tiles / (4 * s.threads)}));
         for (int h = 0; h < m.K; ++h)
-            for (int first = 0; first < count; first += TILE) e.items.push_back({q, h, first, std::min(TILE, count - first)});
+            for (int first = 0; first < count; first += size) e.items.push_back({q, h, first, std::min(size, count - first)});
     }
     for (Rows& rows : e.rows) rows.reserve(s.tokens);
     Team& crew = team();
