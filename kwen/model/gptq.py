@@ -18,7 +18,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from kwen.model.quantize import DEFAULT_GROUP, VALUES, QuantizedLinear, pack, quantize_head
+from kwen.model.quantize import DEFAULT_GROUPS, VALUES, QuantizedLinear, pack, quantize_head
 from kwen.model.rounding import fit_scales, round_matrix
 from kwen.model.transformer import Transformer
 from kwen.progress import Progress, silent
@@ -38,7 +38,7 @@ def calibrate_model(
     model: Transformer,
     rows: Tensor,
     bits: Literal[4, 8],
-    group_size: int = DEFAULT_GROUP,
+    group_size: int = DEFAULT_GROUPS[4],
     head_bits: Literal[4, 8] | None = 8,
     *,
     symmetric: bool = True,
@@ -71,7 +71,7 @@ def calibrate_model(
         hidden = [run(number, states) for number, states in enumerate(hidden)]
         progress(index + 1, len(model.model.layers))
     if head_bits is not None:
-        quantize_head(model, head_bits, DEFAULT_GROUP)
+        quantize_head(model, head_bits)
     return model
 
 
