@@ -38,9 +38,9 @@ def agreement(kept: Kept, row: Row) -> float | None:
     return same / total
 
 
-def best_of(kept: Kept, model: str, rows: Sequence[Row], cell: Cell, bits: float | None = None) -> dict[str, Any] | None:
-    """Kwen's fastest row over the peers' fastest, of `bits` alone where given; None where either was not measured."""
-    found = [(value, row) for row in rows if bits in (None, BITS[row.dtype]) and (value := rate(kept, model, row, cell))]
+def best_of(kept: Kept, model: str, rows: Sequence[Row], cell: Cell, bits: int | None = None) -> dict[str, Any] | None:
+    """Kwen's fastest row over the peers' fastest, of so many `bits` alone (their scales aside) where given; None where either was not measured."""
+    found = [(value, row) for row in rows if bits in (None, int(BITS[row.dtype])) and (value := rate(kept, model, row, cell))]
     ours = max((pair for pair in found if pair[1].peer == "kwen"), key=lambda pair: pair[0], default=None)
     theirs = max((pair for pair in found if pair[1].peer != "kwen"), key=lambda pair: pair[0], default=None)
     return {"times": round(ours[0] / theirs[0], 3), "kwen": ours[1].name, "peer": theirs[1].name} if ours and theirs else None
@@ -71,8 +71,8 @@ def record(kept: Kept, model: str, weights: int, bytes_a_second: float) -> dict[
         })  # fmt: skip
     for label, bits, among in (
         ("any precision", None, CELLS),
-        ("8 bits", BITS["int8"], CELLS[:1]),
-        ("4 bits", BITS["int4"], CELLS[:1]),
+        ("8 bits", 8, CELLS[:1]),
+        ("4 bits", 4, CELLS[:1]),
     ):
         for cell in among:
             if ratio := best_of(kept, model, rows, cell, bits):
