@@ -39,7 +39,8 @@ def agreement(kept: Kept, row: Row) -> float | None:
 
 
 def best_of(kept: Kept, model: str, rows: Sequence[Row], cell: Cell, bits: int | None = None) -> dict[str, Any] | None:
-    """Kwen's fastest row over the peers' fastest, of so many `bits` alone (their scales aside) where given; None where either was not measured."""
+    """Kwen's fastest row over the peers' fastest, of so many `bits` (their scales aside) where given; None where
+    either was not measured."""
     found = [(value, row) for row in rows if bits in (None, int(BITS[row.dtype])) and (value := rate(kept, model, row, cell))]
     ours = max((pair for pair in found if pair[1].peer == "kwen"), key=lambda pair: pair[0], default=None)
     theirs = max((pair for pair in found if pair[1].peer != "kwen"), key=lambda pair: pair[0], default=None)
