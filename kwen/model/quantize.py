@@ -19,8 +19,8 @@ from kwen.model.transformer import Transformer
 from kwen.progress import Progress, silent
 
 DEFAULT_GROUPS: dict[int, int] = {8: 64, 4: 32}
-"""Inputs that share a scale, by bits. 32 is the group of ggml's Q8_0 and Q4_0; at 8 bits twice as many cost nothing that can be
-measured, and spare the engine's kernels half of their scaling."""
+"""Inputs that share a scale, by bits. 32 is the group of ggml's Q8_0 and Q4_0; at 8 bits twice as many cost a thousandth of the
+perplexity (docs/log.md) and spare the engine's kernels half of their scaling."""
 VALUES = "v_proj"
 """The projections of attention's values: a thirtieth of a model's weights, and more than half of what 4 bits cost it."""
 
