@@ -274,6 +274,33 @@ def test_what_the_next_token_sees_of_a_prefix_is_shared(tokenizer: Tokenizer, ki
     assert [request.cached_tokens for request in twins] == [0, 168] and twins[0].token_ids == twins[1].token_ids
 
 
+@pytest.mark.parametrize("switches", KINDS)
+def test_nothing_is_left_of_requests_that_are_gone(tokenizer: Tokenizer, switches: str) -> None:
+    """However they go: no block held, none awaited, and no more nodes than blocks that they name."""
+    model, source = model_of(switches, tokenizer.vocab_size), np.random.default_rng(4)
+    runner, asked = make_runner(model), prompts(tokenizer.vocab_size)
+    engine = Engine(model, 8, 60 * len(CacheLayout.of(model.config).windows) * runner.block_bytes, 40, runner)
+    living: list[Request] = []
+    for number in range(300):
+        prompt = list(asked[source.integers(len(asked))])
+        prompt[source.integers(len(prompt)) :] = source.integers(tokenizer.vocab_size, size=source.integers(1, 9)).tolist()
+        living.append(Request(number, prompt, SamplingParams(int(source.integers(1, 9))), tokenizer, speculate=number % 3))
+        engine.add(living[-1:])
+        while engine.waiting > 4:
+            engine.step()
+        living = [request for request in living if not request.ended]
+        if number % 10 == 0 and living:
+            engine.cancel(living.pop(source.integers(len(living))))
+    while engine.busy:
+        engine.step()
+    pool, now = engine._pool, engine.statistics()
+    assert now.cancelled > 20 and now.cached_tokens > 1000 and now.blocks_used == 0 and pool.available == pool.count
+    nodes = pool._nodes.values()
+    assert not any(node.pending for node in nodes)
+    named = [block for node in nodes for block in node.blocks if block is not None]
+    assert all(any(block is not None for block in node.blocks) for node in nodes) and {*named} == {*pool._keys}
+
+
 @pytest.mark.parametrize("windows", [(None,) * 4, WINDOWS])
 def test_a_cache_with_no_block_to_spare_runs_the_same_prompt_again(tokenizer: Tokenizer, windows: tuple[int | None, ...]) -> None:
     """A prompt's last block is copied to be shared, which takes one more than the prompt itself."""
