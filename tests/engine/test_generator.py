@@ -203,8 +203,13 @@ def test_no_requests_give_no_completions(model: Transformer, tokenizer: Tokenize
 
 
 @pytest.mark.parametrize(
-    "params", [SamplingParams(), SamplingParams(temperature=1.0), SamplingParams(temperature=1.0, top_p=0.9)], ids=str
-)
+    "params",
+    [
+        SamplingParams(), SamplingParams(temperature=1.0), SamplingParams(temperature=1.0, top_p=0.9),
+        SamplingParams(0, prompt_logprobs=0), SamplingParams(0, prompt_logprobs=1, prompt_logprobs_from=1),
+    ],
+    ids=str,
+)  # fmt: skip
 def test_a_model_that_gives_no_numbers_is_said_so(tokenizer: Tokenizer, params: SamplingParams) -> None:
     broken = Transformer(ModelConfig(tokenizer.vocab_size, 32, 64, 1, 4, 2, 8)).eval()
     with torch.no_grad():

@@ -56,7 +56,7 @@ def test_perplexity_is_that_of_a_pass_over_each_cut(lm: LanguageModel) -> None:
     assert len({row[-1] for row in rows}) == len(VARIANTS), "beyond it none are"
 
 
-def test_padding_beside_longer_rows_changes_no_base(lm: LanguageModel) -> None:
+def test_longer_rows_beside_it_change_no_base(lm: LanguageModel) -> None:
     model = lm.model.with_switches(**switches(lm.config, "ntk+logn+window", 256))
     extended = LanguageModel(model, lm.tokenizer, lm.path)
     documents = [lm.tokenizer.encode(text)[:count] for text, count in zip(texts_of(5), (30, 70, 130, 200, 10), strict=True)]

@@ -5,6 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch.nn.functional import cross_entropy
 
 from kwen.engine.language_model import LanguageModel
 from kwen.errors import UserError
@@ -32,6 +33,14 @@ def test_nats_equal_a_pass_for_every_token(tiny_lm: LanguageModel, window: int, 
     bits = bits_per_byte(tiny_lm, PROSE, window, stride)
     assert bits == pytest.approx(expected / math.log(2) / len(PROSE.encode()), rel=1e-5)
     assert bits_per_byte(tiny_lm, token_ids, window, stride) == pytest.approx(bits, rel=1e-9)
+
+
+def test_nats_are_those_of_the_training_modules_own_passes(tiny_lm: LanguageModel) -> None:
+    token_ids = tiny_lm.tokenizer.encode(PROSE)
+    sequence = torch.tensor([[start_token(tiny_lm), *token_ids]])
+    with torch.inference_mode():
+        nats_T = cross_entropy(tiny_lm.model(sequence[:, :-1])[0], sequence[0, 1:], reduction="none")
+    assert score_tokens(tiny_lm, [token_ids], 512, 256)[0] == pytest.approx(nats_T.sum().item(), rel=1e-5)
 
 
 @pytest.mark.parametrize("batch", [1, 40, 100_000])
