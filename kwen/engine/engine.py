@@ -336,7 +336,7 @@ class Engine:
             if not following:
                 continue
             del told[first + 1 - named :]  # computed before, if it had to give way
-            part = _select(logits, range(rows[request], rows[request] + len(following)))
+            part = logits.part(rows[request], rows[request] + len(following))
             logprobs = part.logprobs(torch.tensor(following, dtype=torch.int64, device=part.values.device)).tolist()
             if any(logprob != logprob for logprob in logprobs):
                 raise UserError(_NAN)

@@ -52,6 +52,10 @@ class Logits:
         most, best = values.max(dim=-1)
         return cls(values, best, most, (values - most[:, None]).exp().sum(dim=-1).log())
 
+    def part(self, first: int, last: int) -> "Logits":
+        """The rows [first, last), without a copy."""
+        return Logits(*(one[first:last] for one in (self.values, self.best, self.most, self.log_sum)))
+
     def logprobs(self, tokens: Tensor) -> Tensor:
         """The logprob float32 (R,) of one token (int64) a row: full vocabulary, temperature 1."""
         return self.values.gather(1, tokens[:, None])[:, 0] - self.most - self.log_sum
