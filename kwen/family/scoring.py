@@ -6,6 +6,7 @@ training text and the tasks' items -> contamination.json; held-out text -> compr
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache, partial
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,10 +21,12 @@ from kwen.files import write_json
 from kwen.progress import Progress, part_of
 
 if TYPE_CHECKING:
+    from kwen.evals.task import Item
     from kwen.train.parallel import Group
 
-READING = "long-context"
-"""The unit of work that is no task."""
+READING, OVERLAP = "long-context", "contamination"
+"""The units of work that are no task: one of a model, one of the whole run."""
+_RUN = "run"
 SAMPLES_PER_LANGUAGE = 3
 """Kept answers that the report shows of each task in each language."""
 
@@ -35,11 +38,12 @@ def make_evals(job: Job) -> dict[str, Any]:
     """
     asked = _asked_of(job)
     reader = long_context_model(job.inputs) if job.settings.long_context else None
-    units = [*([[(reader, READING)]] if reader else []), *_units(asked)]
+    units = [[(_RUN, OVERLAP)], *([[(reader, READING)]] if reader else []), *_units(asked)]
     arguments = {"units": units, "folders": dict(job.inputs), "config": job.settings, "work": job.work}
     job.launcher.ranks().run(score_units, arguments, job.progress)
     scores: dict[str, Any] = {}
     samples = []
+    items = cache(partial(_items_of, job.settings.data))
     for name, tasks in asked.items():
         scores[name] = {task: json.loads(_kept(job.work, name, task).read_text(encoding="utf-8")) for task in tasks}
         for task in tasks:
@@ -47,11 +51,11 @@ def make_evals(job: Job) -> dict[str, Any]:
                 copied = job.out / "answers" / name / answers.name
                 copied.parent.mkdir(parents=True, exist_ok=True)
                 copied.write_bytes(answers.read_bytes())
-                samples += _samples(name, task, copied, job.settings.data)
+                samples += _samples(name, task, copied, items(task))
     write_json(job.out / SCORES, scores)
     write_json(job.out / SAMPLES, samples)
-    named = [task for tasks in job.settings.all_tasks.values() for task in tasks]
-    write_json(job.out / CONTAMINATION, contamination := run_contamination(job.inputs, named, job.settings.data))
+    contamination = json.loads(_kept(job.work, _RUN, OVERLAP).read_text(encoding="utf-8"))
+    write_json(job.out / CONTAMINATION, contamination)
     if reader:
         write_json(job.out / LONG_CONTEXT, {reader: json.loads(_kept(job.work, reader, READING).read_text(encoding="utf-8"))})
     if compression := run_compression(job.inputs, job.settings.data):
@@ -70,7 +74,7 @@ def score_units(
     work: Path,
     progress: Progress,
 ) -> None:
-    """One rank's part of `make_evals`: the scores of the units of (model, task) that it takes, but for those that are kept."""
+    """One rank's part of `make_evals`: the units of (model, task) that it takes, but for those that are kept."""
     from kwen.engine.language_model import load
     from kwen.evals.run import evaluate
 
@@ -80,8 +84,12 @@ def score_units(
         for index, (name, task) in enumerate(unit, place):
             kept = _kept(work, name, task)
             if not kept.is_file():
-                lm = load(folders[name], device=group.device)
                 told = part_of(progress, index, len(pairs), model=name)
+                if task == OVERLAP:
+                    named = [each for tasks in config.all_tasks.values() for each in tasks]
+                    write_json(kept, run_contamination(folders, named, config.data))
+                    continue
+                lm = load(folders[name], device=group.device)
                 if task == READING:
                     write_json(kept, run_long_context(lm, folders["corpus"], config.long_context, told))
                     continue
@@ -127,12 +135,17 @@ def _asked_of(job: Job) -> dict[str, list[str]]:
     return {name: tasks for name, tasks in asked.items() if tasks}
 
 
-def _samples(model: str, task: str, answers: Path, data: Path | None) -> list[dict[str, Any]]:
-    """The first kept answers of a task in each language, with what was asked."""
-    from kwen.evals.generations import HEADER, read_rows
+def _items_of(data: Path | None, task: str) -> dict[str, "Item"]:
+    """Id -> item."""
     from kwen.evals.tasks import find_task
 
-    items = {item.id: item for item in find_task(task).items(data, 0)}
+    return {item.id: item for item in find_task(task).items(data, 0)}
+
+
+def _samples(model: str, task: str, answers: Path, items: Mapping[str, "Item"]) -> list[dict[str, Any]]:
+    """The first kept answers of a task in each language, with what was asked."""
+    from kwen.evals.generations import HEADER, read_rows
+
     shown: list[dict[str, Any]] = []
     for row in (row for _, row in read_rows(answers) if HEADER not in row):
         item = items[row["id"]]
@@ -143,7 +156,7 @@ def _samples(model: str, task: str, answers: Path, data: Path | None) -> list[di
     return shown
 
 
-def _read(text: str, item: Any) -> str:
+def _read(text: str, item: "Item") -> str:
     """An answer as people read it: of a conversation with tools a line for each call, result and reply."""
     if not item.tools:
         return str(text)
