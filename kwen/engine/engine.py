@@ -217,7 +217,14 @@ class Engine:
             if not chunk.reaches_end:
                 self._scheduler.computed(chunk, 0)
         self._tell_prompts(chunks, logits, rows)
-        return self._push(chunks, logits, rows)
+        ready = [chunk for chunk in chunks if chunk.reaches_end]
+        read = [chunk for chunk in ready if not chunk.request.params.max_new_tokens]
+        for chunk in read:
+            self._scheduler.computed(chunk, 0)
+            self._scheduler.remove(chunk.request)
+            chunk.request.read()
+        moved = self._push([chunk for chunk in ready if chunk.request.params.max_new_tokens], logits, rows)
+        return [*(chunk.request for chunk in read), *moved]
 
     def _step(self, chunks: list[Chunk]) -> tuple[Step, dict[Request, int]]:
         """The chunks as one ragged batch; and of each request that wants logits, the number of its first row."""
@@ -256,15 +263,10 @@ class Engine:
         self._generated_tokens += len(moved)
         return moved
 
-    def _push(self, chunks: list[Chunk], logits: Logits, rows: dict[Request, int]) -> list[Request]:
-        read = [chunk for chunk in chunks if chunk.reaches_end and not chunk.request.params.max_new_tokens]
-        for chunk in read:
-            self._scheduler.computed(chunk, 0)
-            self._scheduler.remove(chunk.request)
-            chunk.request.read()
-        ready = [chunk for chunk in chunks if chunk.reaches_end and chunk.request.params.max_new_tokens]
+    def _push(self, ready: list[Chunk], logits: Logits, rows: dict[Request, int]) -> list[Request]:
+        """Sample the next tokens of requests whose last known one is computed."""
         if not ready:
-            return [chunk.request for chunk in read]
+            return []
         chosen: list[int] = []  # rows of `logits`
         owners: list[Request] = []
         positions: list[int] = []
@@ -298,7 +300,7 @@ class Engine:
                 self._scheduler.remove(request)
             elif chunk.guessed:
                 self._scheduler.computed(chunk, accepted)
-        return [chunk.request for chunk in (*read, *ready)]
+        return [chunk.request for chunk in ready]
 
     def _sample(self, logits: Logits, owners: list[Request], positions: list[int]) -> Tensor:
         """A token for each row."""
