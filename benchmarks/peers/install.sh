@@ -1,7 +1,7 @@
 #!/bin/sh
 # Sets up the peers of benchmarks/generate.py, each in a virtual environment of its own: FOLDER/llama, FOLDER/openvino, FOLDER/vllm.
 #
-#     sh benchmarks/peers/install.sh FOLDER [PEER ...]        (PEER: llama, openvino, vllm, lmeval; the first three without one)
+#     sh benchmarks/peers/install.sh FOLDER [PEER ...]        (PEER: llama, openvino, vllm, llama-server, lmeval; the first three without one)
 #
 # llama.cpp is compiled for this processor (llama-cpp-python from its source, minutes on two cores). vLLM's build for CPUs brings
 # torch; what pip finds of torchvision and its like fits another torch, and text needs none of them. zentorch lies in
@@ -9,7 +9,7 @@
 set -u
 PYTHON=${PYTHON:-python3}
 JOBS=${JOBS:-$(nproc)}
-folder=${1:?usage: sh benchmarks/peers/install.sh FOLDER [llama openvino vllm]}
+folder=${1:?usage: sh benchmarks/peers/install.sh FOLDER [PEER ...]}
 shift
 [ $# -gt 0 ] || set -- llama openvino vllm
 mkdir -p "$folder"
@@ -25,6 +25,13 @@ for peer in "$@"; do
         llama)
             fresh llama && CMAKE_ARGS="-DGGML_NATIVE=ON" CMAKE_BUILD_PARALLEL_LEVEL=$JOBS nice -n 10 \
                 "$folder/llama/bin/pip" install --no-binary llama-cpp-python llama-cpp-python==0.3.36 gguf ;;
+        llama-server)  # for benchmarks/serve.py: FOLDER/llama-server/bin/llama-server, from the same source
+            source="$folder/llama-server/source"
+            mkdir -p "$source" && "$PYTHON" -m pip download --quiet --no-binary llama-cpp-python --no-deps llama-cpp-python==0.3.36 --dest "$source" &&
+                tar -xzf "$source"/*.tar.gz -C "$source" --strip-components=1 &&
+                cmake -S "$source/vendor/llama.cpp" -B "$folder/llama-server" -DCMAKE_BUILD_TYPE=Release -DGGML_NATIVE=ON \
+                    -DLLAMA_USE_PREBUILT_UI=OFF -DLLAMA_BUILD_TESTS=OFF -DLLAMA_BUILD_EXAMPLES=OFF &&
+                nice -n 10 cmake --build "$folder/llama-server" --parallel "$JOBS" --target llama-server ;;
         openvino)
             fresh openvino && "$folder/openvino/bin/pip" install openvino-genai==2026.4.1.0 ;;
         vllm)
@@ -35,7 +42,7 @@ for peer in "$@"; do
             fresh lmeval && "$folder/lmeval/bin/pip" install torch==2.13.0 &&
                 "$folder/lmeval/bin/pip" install "lm-eval[api,hf]==0.4.13" transformers==5.23.0 ;;
         *)
-            echo "install.sh: no peer is called $peer; llama, openvino, vllm and lmeval are" >&2; exit 2 ;;
+            echo "install.sh: no peer is called $peer; llama, openvino, vllm, llama-server and lmeval are" >&2; exit 2 ;;
     esac || failed="$failed $peer"
 done
 [ -z "$failed" ] || { echo "install.sh: not set up:$failed" >&2; exit 1; }
