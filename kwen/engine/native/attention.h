@@ -20,7 +20,10 @@ namespace kwen {
 
 constexpr int BLOCK = 32;
 constexpr int CHUNK = 16;  // blocks
-constexpr int TILE = 6;    // queries that share a reading of keys and values from the caches
+
+// Queries that share a reading of keys and values from the caches: as many as the registers hold sums of, which narrow kinds need two of.
+template <typename T>
+constexpr int TILE = LANES == 16 && std::is_same_v<T, float> ? 12 : 6;
 
 // Where one layer's keys and values are: [block][head][...]; `dim` is the head dim padded to 16.
 template <typename T>
@@ -103,9 +106,9 @@ struct Narrow {
 // The scores of `Q` queries for two vectors of one block's positions, those from `key` on. The same positions of the next block's keys
 // and part of this block's values are fetched meanwhile.
 template <int Q, typename T>
-inline void score_positions(const T* key, const T* next, const T* value, int dim, const float* const* queries, const Narrow* narrow,
+inline void score_positions(const T* key, const T* next, const T* value, int dim, const float* queries, const Narrow* narrow,
                             Floats (&s)[Q][2]) {
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int q = 0; q < Q; ++q) s[q][0] = s[q][1] = zeros();
     constexpr int inputs = 4 / sizeof(T), line = 64 / sizeof(T);  // inputs: of a query to one word
     auto fetch = [&] {
@@ -117,19 +120,19 @@ inline void score_positions(const T* key, const T* next, const T* value, int dim
     auto move_on = [&] { key += inputs * BLOCK, next += inputs * BLOCK, value += inputs * PANEL; };
     if constexpr (std::is_same_v<T, int8_t>) {
         Words dot[Q][2];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int q = 0; q < Q; ++q) dot[q][0] = dot[q][1] = all_words(-128 * narrow[q].sum);
         for (int e = 0; e < dim / 4; ++e, move_on()) {
             fetch();
             const Words k0 = load_words(key), k1 = load_words(key + 4 * LANES);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
             for (int q = 0; q < Q; ++q) {
                 const Words x = all_words(narrow[q].words[e]);
                 dot[q][0] = dot4(dot[q][0], k0, x);
                 dot[q][1] = dot4(dot[q][1], k1, x);
             }
         }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int q = 0; q < Q; ++q) {
             const Floats scale = all(narrow[q].scale);
             s[q][0] = multiply(to_floats(dot[q][0]), scale);
@@ -139,7 +142,7 @@ inline void score_positions(const T* key, const T* next, const T* value, int dim
         for (int e = 0; e < dim / 2; ++e, move_on()) {
             fetch();
             const Words k0 = load_words(key), k1 = load_words(key + 2 * LANES);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
             for (int q = 0; q < Q; ++q) {
                 const Words x = all_words(narrow[q].words[e]);
                 s[q][0] = dot2(s[q][0], k0, x);
@@ -147,12 +150,12 @@ inline void score_positions(const T* key, const T* next, const T* value, int dim
             }
         }
     } else {
-        for (int e = 0; e < dim; ++e, move_on()) {
+        for (int e = 0; e < dim; ++e, move_on(), queries += Q) {
             fetch();
             const Floats k0 = load(key), k1 = load(key + LANES);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
             for (int q = 0; q < Q; ++q) {
-                const Floats x = all(queries[q][e]);
+                const Floats x = all(queries[q]);
                 s[q][0] = multiply_add(x, k0, s[q][0]);
                 s[q][1] = multiply_add(x, k1, s[q][1]);
             }
@@ -165,11 +168,11 @@ template <int Q, typename T>
 inline void add_values(const T* value, int dim, bool wide, int upto, const float* scores, int stride, Floats (&y)[Q][2]) {
     if constexpr (std::is_same_v<T, int8_t>) {
         Words dot[Q][2];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int q = 0; q < Q; ++q) dot[q][0] = dot[q][1] = zero_words();
         for (int place = 0; place < upto; place += 4, value += 4 * dim) {
             const Words v0 = load_words(value), v1 = wide ? load_words(value + 4 * LANES) : zero_words();
-#pragma GCC unroll 8
+#pragma GCC unroll 12
             for (int q = 0; q < Q; ++q) {
                 int32_t four;  // the weights are stored as bytes in the place of their floats, their scale after them
                 std::memcpy(&four, reinterpret_cast<const uint8_t*>(scores + static_cast<size_t>(q) * stride) + place, 4);
@@ -178,7 +181,7 @@ inline void add_values(const T* value, int dim, bool wide, int upto, const float
                 dot[q][1] = dot4(dot[q][1], weight, v1);
             }
         }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int q = 0; q < Q; ++q) {
             const Floats scale = all(scores[static_cast<size_t>(q) * stride + BLOCK / 4]);
             y[q][0] = multiply_add(to_floats(dot[q][0]), scale, y[q][0]);
@@ -187,7 +190,7 @@ inline void add_values(const T* value, int dim, bool wide, int upto, const float
     } else if constexpr (std::is_same_v<T, bf16>) {
         for (int place = 0; place < upto; place += 2, value += 2 * dim) {
             const Words v0 = load_words(value), v1 = wide ? load_words(value + 2 * LANES) : zero_words();
-#pragma GCC unroll 8
+#pragma GCC unroll 12
             for (int q = 0; q < Q; ++q) {
                 int32_t pair;  // the weights are stored as bfloat16 in the place of their floats
                 std::memcpy(&pair, reinterpret_cast<const bf16*>(scores + static_cast<size_t>(q) * stride) + place, 4);
@@ -199,7 +202,7 @@ inline void add_values(const T* value, int dim, bool wide, int upto, const float
     } else {
         for (int place = 0; place < upto; ++place, value += dim) {
             const Floats v0 = load(value), v1 = wide ? load(value + LANES) : zeros();
-#pragma GCC unroll 8
+#pragma GCC unroll 12
             for (int q = 0; q < Q; ++q) {
                 const Floats weight = all(scores[static_cast<size_t>(q) * stride + place]);
                 y[q][0] = multiply_add(weight, v0, y[q][0]);
@@ -222,24 +225,28 @@ template <int Q, typename T>
 [[gnu::noinline]] void attend_chunk(const Pages<T>& pages, int head, const int32_t* table, int first, const float* const* queries,
                                     const Narrow* narrow, const int32_t* positions, int window, Seen* seen, float* const* out) {
     constexpr bool pairwise = std::is_same_v<T, bf16>, scaled = std::is_same_v<T, int8_t>;
-    constexpr int inputs = 4 / sizeof(T), stride = CHUNK * BLOCK;
+    constexpr int inputs = 4 / sizeof(T), stride = CHUNK * BLOCK + 16;  // rows that lie a power of two apart would share a cache's set
     const int dim = pages.dim;
     int furthest = 0, nearest = positions[0];
     for (int q = 0; q < Q; ++q) furthest = std::max(furthest, positions[q]), nearest = std::min(nearest, positions[q]);
     const int begin = std::max(first, std::max(nearest - window + 1, 0) / BLOCK), end = std::min(first + CHUNK, furthest / BLOCK + 1);
     if (begin >= end) return;
     alignas(64) float scores[Q * stride];
+    float packed[pairwise || scaled ? 1 : Q * 512];  // [dim][Q]: one pointer for all queries
+    if constexpr (std::is_same_v<T, float>)
+        for (int q = 0; q < Q; ++q)
+            for (int e = 0; e < dim; ++e) packed[e * Q + q] = queries[q][e];
     Floats most[Q];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int q = 0; q < Q; ++q) most[q] = all(seen[q].most);
     for (int b = begin; b < end; ++b) {
         const T *keys = pages.key(table[b], head), *next = pages.key(table[std::min(b + 1, end - 1)], head);
         for (int place = 0; place < BLOCK; place += PANEL) {
             Floats s[Q][2];
             const T* values = pages.value(table[b], head) + static_cast<size_t>(place) * dim;
-            score_positions<Q>(keys + place * inputs, next + place * inputs, values, dim, queries, narrow, s);
+            score_positions<Q>(keys + place * inputs, next + place * inputs, values, dim, packed, narrow, s);
             const float* key_scale = scaled ? pages.key_scale + pages.at(table[b], head) * BLOCK + place : nullptr;
-#pragma GCC unroll 8
+#pragma GCC unroll 12
             for (int q = 0; q < Q; ++q) {
                 const int last = positions[q] - b * BLOCK - place;
                 Floats s0 = s[q][0], s1 = s[q][1];
@@ -266,7 +273,7 @@ template <int Q, typename T>
             float* at = scores + q * stride + (b - first) * BLOCK;
             Floats w[BLOCK / LANES], heaviest = zeros();
             const float* scale = scaled ? pages.value_scale + pages.at(table[b], head) * BLOCK : nullptr;
-#pragma GCC unroll 8
+#pragma GCC unroll 12
             for (int i = 0; i < BLOCK / LANES; ++i) {
                 w[i] = exp_(subtract(load(at + i * LANES), all(top)));  // of -infinity 0, also where nothing was seen yet
                 total = add(total, w[i]);
@@ -278,7 +285,7 @@ template <int Q, typename T>
             // narrow weights take the first part of their block's floats
             const float most_heavy = scaled ? largest_of(heaviest) : 0.0f;
             const Floats to_byte = all(most_heavy > 0 ? 255.0f / most_heavy : 0.0f);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
             for (int i = 0; i < BLOCK / LANES; ++i) {
                 if constexpr (scaled) store_unsigned_bytes(reinterpret_cast<uint8_t*>(at) + i * LANES, to_words(multiply(w[i], to_byte)));
                 else if constexpr (pairwise) store_bf16(reinterpret_cast<bf16*>(at) + i * LANES, w[i]);
@@ -292,7 +299,7 @@ template <int Q, typename T>
     for (int e = 0; e < dim; e += PANEL) {  // as many dimensions as the registers hold sums of
         const bool wide = e + LANES < dim;
         Floats y[Q][2];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int q = 0; q < Q; ++q) {
             y[q][0] = multiply(load(out[q] + e), kept[q]);
             y[q][1] = wide ? multiply(load(out[q] + e + LANES), kept[q]) : zeros();
@@ -300,7 +307,7 @@ template <int Q, typename T>
         for (int b = begin; b < end; ++b)
             add_values<Q>(pages.value(table[b], head) + e * inputs, dim, wide, std::min(BLOCK, furthest + 1 - b * BLOCK),
                           scores + (b - first) * BLOCK, stride, y);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int q = 0; q < Q; ++q) {
             store(out[q] + e, y[q][0]);
             if (wide) store(out[q] + e + LANES, y[q][1]);
@@ -308,18 +315,13 @@ template <int Q, typename T>
     }
 }
 
-// The same for any number of queries up to TILE.
+// The same for any number of queries up to TILE<T>.
 template <typename T>
 void attend_chunk(int count, const Pages<T>& pages, int head, const int32_t* table, int first, const float* const* queries,
                   const Narrow* narrow, const int32_t* positions, int window, Seen* seen, float* const* out) {
-    switch (count) {
-        case 1: return attend_chunk<1>(pages, head, table, first, queries, narrow, positions, window, seen, out);
-        case 2: return attend_chunk<2>(pages, head, table, first, queries, narrow, positions, window, seen, out);
-        case 3: return attend_chunk<3>(pages, head, table, first, queries, narrow, positions, window, seen, out);
-        case 4: return attend_chunk<4>(pages, head, table, first, queries, narrow, positions, window, seen, out);
-        case 5: return attend_chunk<5>(pages, head, table, first, queries, narrow, positions, window, seen, out);
-        default: return attend_chunk<6>(pages, head, table, first, queries, narrow, positions, window, seen, out);
-    }
+    with_constant<TILE<T>>(count, [&](auto queries_at_once) {
+        attend_chunk<decltype(queries_at_once)::value>(pages, head, table, first, queries, narrow, positions, window, seen, out);
+    });
 }
 
 }  // namespace kwen

@@ -280,8 +280,8 @@ private:
         const int window = layer.window ? layer.window : 1 << 30;
         const int first_block = std::max(nearest - window + 1, 0) / BLOCK / CHUNK * CHUNK;
         for (int first = first_block; first <= furthest / BLOCK; first += CHUNK)
-            for (int i = 0; i < item.count; i += TILE)
-                attend_chunk(std::min(TILE, item.count - i), cache, item.head, table(layer, item.sequence), first, &asked.queries[i],
+            for (int i = 0; i < item.count; i += TILE<T>)
+                attend_chunk(std::min(TILE<T>, item.count - i), cache, item.head, table(layer, item.sequence), first, &asked.queries[i],
                              &asked.narrow[i], &asked.positions[i], window, &asked.seen[i], &asked.out[i]);
         for (int i = 0; i < item.count; ++i) {
             const Floats inverse = all(1.0f / sum_of(load(asked.seen[i].total)));
@@ -434,13 +434,14 @@ int32_t kwen_step(void* handle, const Step* step) {
     if (e.counter_count < counters) e.counters.reset(new std::atomic<int>[counters]), e.counter_count = counters;
     for (int i = 0; i < counters; ++i) e.counters[i].store(0, std::memory_order_relaxed);
     e.items.clear();
+    const int tile = m.cache_kind == 0 ? TILE<float> : m.cache_kind == 1 ? TILE<bf16> : TILE<int8_t>;
     std::vector<int> sequence_of(N);
     for (int q = 0; q < s.sequences; ++q) {
         const int count = (s.starts[q + 1] - s.starts[q]) * static_cast<int>(G);
         for (int t = s.starts[q]; t < s.starts[q + 1]; ++t) sequence_of[t] = q;
         // the further back they look, the more queries go through a chunk together, as long as every thread has enough items
-        const int context = s.positions[s.starts[q + 1] - 1] + 1, tiles = (count + TILE - 1) / TILE * m.K;
-        const int size = TILE * std::max(1, std::min({MOST_TILES, context / (CHUNK * BLOCK), tiles / (4 * s.threads)}));
+        const int context = s.positions[s.starts[q + 1] - 1] + 1, tiles = (count + tile - 1) / tile * m.K;
+        const int size = tile * std::max(1, std::min({MOST_TILES, context / (CHUNK * BLOCK), tiles / (4 * s.threads)}));
         for (int h = 0; h < m.K; ++h)
             for (int first = 0; first < count; first += size) e.items.push_back({q, h, first, std::min(size, count - first)});
     }

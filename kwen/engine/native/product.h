@@ -54,7 +54,8 @@ struct Rows {
     std::vector<int32_t> sum;
 
     explicit Rows(const Matrix& matrix)
-        : kind(matrix.integer() && !SPREAD ? INT8 : matrix.kind), chunk(matrix.chunk()), stride(matrix.width()),
+        : kind(matrix.integer() && !SPREAD ? INT8 : matrix.kind), chunk(matrix.chunk()),
+          stride(matrix.width() + (matrix.integer() ? 0 : 16)),  // rows a power of two apart would share a cache's set
           chunks(matrix.integer() ? stride / chunk : 0) {}
 
     bool fits(const Matrix& matrix) const {
@@ -130,13 +131,13 @@ constexpr int STEPS = 16;  // inputs (bfloat16: pairs of them) between two such 
 
 template <int MR>
 inline void clear(Floats (&y)[MR][2]) {
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int m = 0; m < MR; ++m) y[m][0] = y[m][1] = zeros();
 }
 
 template <int MR>
 inline void put(const Floats (&y)[MR][2], float* out) {
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int m = 0; m < MR; ++m) {
         store(out + m * PANEL, y[m][0]);
         store(out + m * PANEL + LANES, y[m][1]);
@@ -153,7 +154,7 @@ template <int MR>
         fetch.next(STEPS * PANEL * 4);
         for (int k = begin; k < std::min(begin + STEPS, inputs); ++k, w += PANEL) {
             const Floats w0 = load(w), w1 = load(w + LANES);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
             for (int m = 0; m < MR; ++m) {
                 const Floats x = all(a[static_cast<size_t>(m) * stride + k]);
                 y[m][0] = multiply_add(x, w0, y[m][0]);
@@ -172,7 +173,7 @@ template <int MR>
         fetch.next(STEPS * PANEL * 4);
         for (int k = begin; k < std::min(begin + 2 * STEPS, inputs); k += 2, w += 2 * PANEL) {
             const Words w0 = load_words(w), w1 = load_words(w + PANEL);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
             for (int m = 0; m < MR; ++m) {
                 int32_t pair;
                 std::memcpy(&pair, a + static_cast<size_t>(m) * stride + k, 4);
@@ -199,7 +200,7 @@ template <int MR>
 [[gnu::always_inline]] inline void add_bytes(const uint8_t*& w, const Level* a, int stride, Words (&dot)[MR][2]) {
     for (int k = 0; k < 32; k += 4, w += 4 * PANEL) {
         const Fours w0 = split(load_words(w)), w1 = split(load_words(w + 4 * LANES));
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int m = 0; m < MR; ++m) {
             const Fours x = fours(a + static_cast<size_t>(m) * stride + k);
             dot[m][0] = dot4(dot[m][0], w0, x);
@@ -211,13 +212,13 @@ template <int MR>
 template <int MR>
 [[gnu::always_inline]] inline void add_nibbles(const uint8_t*& w, const int8_t* a, int stride, Words (&dot)[MR][2]) {
     NibbleSums part[MR][2];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int m = 0; m < MR; ++m)
         for (int half = 0; half < 2; ++half) part[m][half] = SHORT_SUMS ? zero_words() : dot[m][half];
 #pragma GCC unroll 4  // all eight, and the compiler adds up in pairs and spills every product
     for (int k = 0; k < 32; k += 4, w += 2 * PANEL) {
         const Words both = load_words(w), w0 = low_nibbles(both), w1 = high_nibbles(both);
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int m = 0; m < MR; ++m) {
             int32_t four;
             std::memcpy(&four, a + static_cast<size_t>(m) * stride + k, 4);
@@ -226,7 +227,7 @@ template <int MR>
             part[m][1] = dot4_nibbles(part[m][1], w1, x);
         }
     }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
     for (int m = 0; m < MR; ++m)
         for (int half = 0; half < 2; ++half) dot[m][half] = SHORT_SUMS ? add_words(dot[m][half], whole(part[m][half])) : part[m][half];
 }
@@ -249,7 +250,7 @@ template <int MR, bool NARROW, Offset OFFSET>
     const int32_t* a_sum = &rows.sum[static_cast<size_t>(row) * rows.chunks];
     for (int c = 0; c < p.chunks; ++c) {
         Words dot[MR][2];
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int m = 0; m < MR; ++m) {
             const int32_t start = OFFSET != MIDDLE ? 0 : -p.offset * a_sum[static_cast<size_t>(m) * rows.chunks + c];
             dot[m][0] = dot[m][1] = all_words(start);
@@ -269,7 +270,7 @@ template <int MR, bool NARROW, Offset OFFSET>
             z0 = multiply(s0, from_bytes(p.zero + group));
             z1 = multiply(s1, from_bytes(p.zero + group + LANES));
         }
-#pragma GCC unroll 8
+#pragma GCC unroll 12
         for (int m = 0; m < MR; ++m) {
             const size_t at = static_cast<size_t>(m) * rows.chunks + c;
             const Floats s = all(a_scale[at]);
@@ -285,30 +286,35 @@ template <int MR, bool NARROW, Offset OFFSET>
     put<MR>(y, out);
 }
 
+// As many rows as the registers hold sums of: 32 registers with AVX-512, 16 without. A panel of floats does not stay in the nearest cache,
+// so there it pays that more rows share a reading of it.
+constexpr int tallest_tile(int kind) {
+    if (LANES == 16) return kind >= INT8 ? 5 : kind == BFLOAT16 ? 6 : 12;
+    return kind == FLOAT32 ? 6 : 4;
+}
+
+constexpr int TALLEST = tallest_tile(FLOAT32), TALLEST_NARROW = tallest_tile(BFLOAT16);
+
 // MR rows from `row` on times one panel.
 template <int MR>
 void tile(const Matrix& matrix, const Levels& levels, bool narrow, int panel, const Rows& rows, int row, Fetch fetch, float* out) {
     const char* weight = static_cast<const char*>(matrix.weight) + panel * matrix.panel_bytes();
     const size_t at = static_cast<size_t>(row) * rows.stride;
-    if (matrix.kind == FLOAT32) {
-        tile_float32<MR>(reinterpret_cast<const float*>(weight), &rows.f[at], rows.stride, matrix.in, fetch, out);
-    } else if (matrix.kind == BFLOAT16) {
-        tile_bfloat16<MR>(reinterpret_cast<const bf16*>(weight), &rows.b[at], rows.stride, matrix.width(), fetch, out);
-    } else if (narrow) {
-        if (levels.minimum) tile_integer<MR, true, MINIMUM>(levels, rows, row, fetch, out);
-        else if (levels.zero) tile_integer<MR, true, ZERO>(levels, rows, row, fetch, out);
-        else tile_integer<MR, true, MIDDLE>(levels, rows, row, fetch, out);
-    } else {
-        if (levels.minimum) tile_integer<MR, false, MINIMUM>(levels, rows, row, fetch, out);
-        else if (levels.zero) tile_integer<MR, false, ZERO>(levels, rows, row, fetch, out);
-        else tile_integer<MR, false, MIDDLE>(levels, rows, row, fetch, out);
+    if (matrix.kind == FLOAT32)
+        return tile_float32<MR>(reinterpret_cast<const float*>(weight), &rows.f[at], rows.stride, matrix.in, fetch, out);
+    if constexpr (MR <= TALLEST_NARROW) {
+        if (matrix.kind == BFLOAT16) {
+            tile_bfloat16<MR>(reinterpret_cast<const bf16*>(weight), &rows.b[at], rows.stride, matrix.width(), fetch, out);
+        } else if (narrow) {
+            if (levels.minimum) tile_integer<MR, true, MINIMUM>(levels, rows, row, fetch, out);
+            else if (levels.zero) tile_integer<MR, true, ZERO>(levels, rows, row, fetch, out);
+            else tile_integer<MR, true, MIDDLE>(levels, rows, row, fetch, out);
+        } else {
+            if (levels.minimum) tile_integer<MR, false, MINIMUM>(levels, rows, row, fetch, out);
+            else if (levels.zero) tile_integer<MR, false, ZERO>(levels, rows, row, fetch, out);
+            else tile_integer<MR, false, MIDDLE>(levels, rows, row, fetch, out);
+        }
     }
-}
-
-// As many rows as the registers hold sums of: 32 registers with AVX-512, 16 without.
-constexpr int tallest_tile(int kind) {
-    if (LANES == 16) return kind >= INT8 ? 5 : 6;
-    return kind == FLOAT32 ? 6 : 4;
 }
 
 constexpr bool WIDENS = LANES == 16;  // whether many rows are faster with bytes than with nibbles
@@ -344,7 +350,7 @@ void product(const Matrix& matrix, const Rows& rows, int first, int last, int pa
                 }
             }
             const bool narrow = matrix.kind == INT4 && !widen;
-            alignas(64) float sums[6 * PANEL];
+            alignas(64) float sums[TALLEST * PANEL];
             const char* following = static_cast<const char*>(matrix.weight) + std::min(p + 1, panel_end - 1) * matrix.panel_bytes();
             const int tiles = (end - begin + tallest - 1) / tallest;
             const ptrdiff_t share = widen ? 2 * tiles : tiles;
@@ -358,14 +364,7 @@ void product(const Matrix& matrix, const Rows& rows, int first, int last, int pa
             int row = begin;
             for (int number = 0; number < tiles; ++number) {
                 const int height = (end - row + tiles - number - 1) / (tiles - number);
-                switch (height) {
-                    case 1: go(std::integral_constant<int, 1>{}, row, number); break;
-                    case 2: go(std::integral_constant<int, 2>{}, row, number); break;
-                    case 3: go(std::integral_constant<int, 3>{}, row, number); break;
-                    case 4: go(std::integral_constant<int, 4>{}, row, number); break;
-                    case 5: go(std::integral_constant<int, 5>{}, row, number); break;
-                    default: go(std::integral_constant<int, 6>{}, row, number);
-                }
+                with_constant<TALLEST>(height, [&](auto count) { go(count, row, number); });
                 row += height;
             }
         }

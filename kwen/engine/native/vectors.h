@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <cstring>
 #include <immintrin.h>
+#include <type_traits>
 
 namespace kwen {
 
@@ -290,5 +291,14 @@ inline bf16 to_bf16(float x) {
 constexpr int PANEL = 2 * LANES;  // outputs, positions or dimensions that are done together: so many sums fit the registers
 
 inline int round_up(int value, int step) { return (value + step - 1) / step * step; }
+
+// Call `go` with `count`, from 1 to MOST, as a constant.
+template <int MOST, typename Go>
+inline void with_constant(int count, const Go& go) {
+    if constexpr (MOST > 1) {
+        if (count < MOST) return with_constant<MOST - 1>(count, go);
+    }
+    go(std::integral_constant<int, MOST>{});
+}
 
 }  // namespace kwen
