@@ -139,6 +139,16 @@ void rotate(const float* x, const float* cos, const float* sin, int E, float fac
     }
 }
 
+// How many panels a thread takes at a time: some four turns each, and all threads done at once.
+int evenly(int panels, int threads) {
+    const int least = std::max(1, panels / (4 * threads));
+    auto longest = [&](int grain) { return ((panels + grain - 1) / grain + threads - 1) / threads * grain; };
+    int best = least;
+    for (int grain = least + 1; grain <= 2 * least; ++grain)
+        if (longest(grain) < longest(best)) best = grain;
+    return best;
+}
+
 template <typename T>
 Pages<T> pages(const Model& m, const Step& s, int layer) {
     return {static_cast<T*>(s.keys[layer]), static_cast<T*>(s.values[layer]),
@@ -342,7 +352,7 @@ private:
     template <typename Take>
     void product(const Matrix& matrix, int count, const Take& take) {
         std::atomic<int>& next = e.counters[phase++];
-        const int panels = matrix.panels(), grain = std::max(1, panels / (4 * s.threads));
+        const int panels = matrix.panels(), grain = evenly(panels, s.threads);
         for (int first; (first = next.fetch_add(grain, std::memory_order_relaxed)) < panels;)
             kwen::product(matrix, e.rows[matrix.form], 0, count, first, std::min(panels, first + grain), take);
     }
