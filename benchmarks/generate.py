@@ -2,7 +2,7 @@
 
     sh benchmarks/peers/install.sh FOLDER
     python benchmarks/generate.py --peers FOLDER --work WORK [--only kwen,llama.cpp] [--models smollm2] [--batches 1,16] [--quick]
-                                  [--fresh] [--json FILE]
+                                  [--fresh | --again] [--json FILE]
 
 Random Qwen2 shapes (nano 6.8M, small 36M) and SmolLM2-135M; batch 1, 16 and 64; prompts of 32 tokens and 100 new ones, prompts
 of 512 and 64 new ones; greedy, ends ignored, all prompts different, also in repeats. A figure is new tokens over the seconds of
@@ -12,8 +12,9 @@ the best, the JSON all of them. "memory" is the share of the machine's measured 
 (over 100 % where they stay in the cache), "equal" the share of greedy tokens equal to Kwen's in float32, up to the first that
 differs. Peers that are not installed are named and left out.
 
-What was measured is kept in WORK/cells.json, so that a stopped run goes on; `--fresh` measures again what is selected. The tables
-show all that WORK holds of the chosen models, which is of one machine: another one starts anew.
+What was measured is kept in WORK/cells.json, so that a stopped run goes on; `--fresh` forgets what is selected and measures it
+anew, `--again` adds runs to it: a machine that others share is slower by half in some minutes. The tables show all that WORK
+holds of the chosen models, which is of one machine: another one starts anew.
 """
 
 import argparse
@@ -56,6 +57,7 @@ class Settings:
     threads: int
     repeats: int
     most_seconds: float
+    again: bool
 
     def rows(self, model: str) -> list[Row]:
         """The rows of `model` that are selected and can be measured."""
@@ -68,7 +70,7 @@ class Settings:
 
 
 def measure(kept: dict[str, Any], settings: Settings) -> None:
-    """Measure every selected cell that `kept` lacks, writing WORK/cells.json after each answer."""
+    """Measure every selected cell that `kept` lacks, or all of them `again`, writing WORK/cells.json after each answer."""
     for model in settings.models:
         for row in settings.rows(model):
             wanted: list[dict[str, Any]] = [
@@ -77,13 +79,16 @@ def measure(kept: dict[str, Any], settings: Settings) -> None:
             ]
             if model == figures.CHECK_MODEL and row.checked:
                 wanted.append({"name": figures.CHECK, "new": CHECK_NEW, "prompts": check_prompts(settings.work / model / "hf")})
-            cells = [cell for cell in wanted if figures.key(model, row, cell["name"]) not in kept]
+            cells = [cell for cell in wanted if settings.again or figures.key(model, row, cell["name"]) not in kept]
             if not cells:
                 continue
             print(f"{datetime.datetime.now():%H:%M:%S} {model} {row.name}", file=sys.stderr, flush=True)
             for answer in run(row, settings.work / model / row.file, cells, settings):
                 at = datetime.datetime.now().isoformat(timespec="seconds")
-                kept[figures.key(model, row, answer["name"])] = answer | {"at": at}
+                name = figures.key(model, row, answer["name"])
+                if settings.again and "seconds" in answer:
+                    answer["seconds"] = kept.get(name, {"seconds": []})["seconds"] + answer["seconds"]
+                kept[name] = answer | {"at": at}
                 write_json(settings.work / "cells.json", kept)
 
 
@@ -156,7 +161,7 @@ def settings_of(arguments: argparse.Namespace) -> Settings:
         zentorch=zentorch.resolve() if zentorch and zentorch.is_dir() else None,
         batches=tuple(int(batch) for batch in arguments.batches.split(",")), quick=arguments.quick,
         threads=arguments.threads, repeats=arguments.repeats,
-        most_seconds=arguments.seconds / (2 if arguments.quick else 1),
+        most_seconds=arguments.seconds / (2 if arguments.quick else 1), again=arguments.again,
     )  # fmt: skip
 
 
@@ -172,7 +177,9 @@ def main() -> None:
     parser.add_argument(
         "--quick", action="store_true", help="no prompts of 512 tokens, fewer repeats, and no setting that another one beats"
     )
-    parser.add_argument("--fresh", action="store_true", help="measure again what is selected")
+    renewal = parser.add_mutually_exclusive_group()
+    renewal.add_argument("--fresh", action="store_true", help="forget what is selected and measure it anew")
+    renewal.add_argument("--again", action="store_true", help="measure what is selected once more, beside the runs before")
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=6.0, help="no further repeat where a cell would take longer")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))

@@ -65,7 +65,7 @@ def record(kept: Kept, model: str, weights: int, bytes_a_second: float) -> dict[
                 cells[cell.name] = {"best": best, "median": median, "seconds": answer["seconds"], "at": answer["at"]}
         out["rows"].append({
             "name": row.name, "peer": row.peer, "dtype": row.dtype, "variant": row.variant,
-            "load_s": round(kept[key(model, row, "load")]["seconds"][0], 2),
+            "load_s": round(min(kept[key(model, row, "load")]["seconds"]), 2),
             "share_of_memory": round(alone * weights * BITS[row.dtype] / 8 / bytes_a_second, 3) if alone else None,
             "equal_tokens": agreement(kept, row) if model == CHECK_MODEL else None,
             "cells": cells,

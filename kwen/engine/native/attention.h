@@ -39,13 +39,20 @@ struct Pages {
     // Store the key and value (dim floats each) of one position.
     void write(int block, int head, int place, const float* k, const float* v) const {
         if constexpr (std::is_same_v<T, int8_t>) {
-            const float k_inverse = level(k, key_scale[at(block, head) * BLOCK + place]);
-            const float v_inverse = level(v, value_scale[at(block, head) * BLOCK + place]);
-            uint8_t* keys_at = reinterpret_cast<uint8_t*>(key(block, head)) + place * 4;
+            const size_t scale_at = at(block, head) * BLOCK + place;
+            const Floats k_inverse = all(level(k, key_scale[scale_at])), v_inverse = all(level(v, value_scale[scale_at]));
+            uint32_t* keys_at = reinterpret_cast<uint32_t*>(key(block, head)) + place;
             int8_t* values_at = value(block, head) + static_cast<size_t>(place / 4) * dim * 4 + place % 4;
-            for (int e = 0; e < dim; ++e) {
-                keys_at[e / 4 * BLOCK * 4 + e % 4] = static_cast<uint8_t>(static_cast<int>(std::nearbyint(k[e] * k_inverse)) + 128);
-                values_at[e * 4] = static_cast<int8_t>(std::nearbyint(v[e] * v_inverse));
+            for (int e = 0; e < dim; e += LANES) {
+                int8_t levels[LANES];
+                store_signed_bytes(levels, to_words(multiply(load(k + e), k_inverse)));
+                for (int i = 0; i < LANES; i += 4) {
+                    uint32_t four;
+                    std::memcpy(&four, levels + i, 4);
+                    keys_at[(e + i) / 4 * BLOCK] = four ^ 0x80808080u;  // around 128
+                }
+                store_signed_bytes(levels, to_words(multiply(load(v + e), v_inverse)));
+                for (int i = 0; i < LANES; ++i) values_at[(e + i) * 4] = levels[i];
             }
         } else if constexpr (std::is_same_v<T, bf16>) {
             uint32_t* pairs = reinterpret_cast<uint32_t*>(key(block, head)) + place;
@@ -70,8 +77,9 @@ struct Pages {
 
 private:
     float level(const float* x, float& scale) const {
-        float most = 0;
-        for (int e = 0; e < dim; ++e) most = std::max(most, std::fabs(x[e]));
+        Floats magnitudes = zeros();
+        for (int e = 0; e < dim; e += LANES) magnitudes = largest(magnitudes, magnitude(load(x + e)));
+        const float most = largest_of(magnitudes);
         scale = most / 127.0f;
         return most > 0 ? 127.0f / most : 0.0f;
     }
