@@ -111,10 +111,12 @@ def model_name(port: int) -> str | None:
         return None
 
 
-def first_answer(port: int) -> str:
-    """Wait for a server to answer 8 tokens; the name of its model."""
+def first_answer(server: subprocess.Popen[bytes], port: int) -> str:
+    """Wait for a server to answer 8 tokens; the name of its model. One that ends instead is told of."""
     until = time.monotonic() + START_S
     while time.monotonic() < until:
+        if server.poll() is not None:
+            raise SystemExit(f"ended with code {server.returncode} before it answered; it says why when run by hand: {server.args}")
         if (name := model_name(port)) is not None:
             try:
                 asyncio.run(post(port, asked(name, 1, tokens=8)))
@@ -130,7 +132,7 @@ def measured(command: list[str], port: int) -> dict[str, Any]:
     began = time.perf_counter()
     server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
-        name = first_answer(port)
+        name = first_answer(server, port)
         figures: dict[str, Any] = {"first_answer_s": round(time.perf_counter() - began, 2)}
         for clients in CLIENTS:
             figures[str(clients)] = asyncio.run(load(port, name, clients))
