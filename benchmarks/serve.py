@@ -116,7 +116,9 @@ def first_answer(server: subprocess.Popen[bytes], port: int) -> str:
     until = time.monotonic() + START_S
     while time.monotonic() < until:
         if server.poll() is not None:
-            raise SystemExit(f"ended with code {server.returncode} before it answered; it says why when run by hand: {server.args}")
+            raise SystemExit(
+                f"ended with code {server.returncode} before it answered; it says why when run by hand: {server.args}"
+            )
         if (name := model_name(port)) is not None:
             try:
                 asyncio.run(post(port, asked(name, 1, tokens=8)))
